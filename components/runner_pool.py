@@ -1,0 +1,197 @@
+"""A pool: per region its frozen templates, its managed instance group and, where CPU or the clock sizes it, an autoscaler."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import pulumi
+from pulumi_gcp import compute
+
+from components import vm_template
+from fleet.group import Group
+from fleet.metadata import runner_metadata
+from fleet.schema.pool import CanaryInstances, CpuScaling, Scaling, ScheduleScaling
+from fleet.settings import Settings
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunnerPoolArgs:
+    """The pool's part of the settings is found by the component's name, its key.
+
+    `image_ids` maps a version to the boot image of this pool's class, for each version that the pool has templates
+    for; `startup_scripts` maps a version to the script its VMs run at boot; `subnetwork_ids` maps regions.
+    """
+
+    settings: Settings
+    image_ids: Mapping[str, pulumi.Input[str]]
+    startup_scripts: Mapping[str, str]
+    subnetwork_ids: Mapping[str, pulumi.Input[str]]
+    account_email: pulumi.Input[str]
+    health_check_id: pulumi.Input[str]
+
+
+class RunnerPool(pulumi.ComponentResource):
+    """The VMs that one label set addresses; the component's name is the pool's key.
+
+    It never updates a running VM: updates are opportunistic, so a VM finishes its job and the next one is new. It
+    never shrinks a group either; VMs end themselves.
+    """
+
+    group_ids: Mapping[str, pulumi.Output[str]]
+    """Region to group."""
+
+    def __init__(self, name: str, args: RunnerPoolArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+        super().__init__("runner-fleet:index:RunnerPool", name, None, opts)
+        self.group_ids = {group.region: self._region(name, group, args) for group in args.settings.groups(name)}
+        self.register_outputs({"group_ids": self.group_ids})
+
+    def _region(self, name: str, group: Group, args: RunnerPoolArgs) -> pulumi.Output[str]:
+        templates = {version: self._template(name, group.region, version, args) for version in sorted(args.image_ids)}
+        manager = self._group(name, group, templates, args)
+        if group.autoscaled:
+            self._autoscaler(name, group, manager, args)
+        return manager.id
+
+    def _template(
+        self, name: str, region: str, version: str, args: RunnerPoolArgs
+    ) -> compute.RegionInstanceTemplate:
+        settings = args.settings
+        pool = settings.pools[name]
+        machine_class = settings.machine_classes[pool.machine_class]
+        metadata = runner_metadata(settings, name, version).attributes()
+        return compute.RegionInstanceTemplate(
+            f"{name}-{region}-template-v{version}",
+            name=args.settings.names.template(name, version),
+            region=region,
+            machine_type=machine_class.machine_type,
+            min_cpu_platform=machine_class.min_cpu_platform,
+            advanced_machine_features=vm_template.cpu_features(machine_class),
+            guest_accelerators=vm_template.accelerators(machine_class),
+            disks=vm_template.disks(machine_class, args.image_ids[version]),
+            network_interfaces=[
+                vm_template.network_interface(machine_class, args.subnetwork_ids[region], settings.network.egress)
+            ],
+            scheduling=vm_template.scheduling(machine_class, args.settings.lifecycle.max_run_seconds),
+            shielded_instance_config=vm_template.shielded(machine_class),
+            reservation_affinity=vm_template.reservation(machine_class),
+            service_account=compute.RegionInstanceTemplateServiceAccountArgs(
+                email=args.account_email, scopes=[vm_template.CLOUD_PLATFORM_SCOPE]
+            ),
+            tags=[args.settings.names.vm_tag],
+            metadata={**metadata, "startup-script": args.startup_scripts[version]},
+            labels=settings.google_labels(
+                pool=name, trust=pool.trust, **{"machine-class": pool.machine_class, "template-version": version}
+            ),
+            # Frozen: once made, a template keeps what its version was reviewed with, whatever the tree says later.
+            opts=pulumi.ResourceOptions(parent=self, ignore_changes=["*"]),
+        )
+
+    def _group(
+        self,
+        name: str,
+        group: Group,
+        templates: Mapping[str, compute.RegionInstanceTemplate],
+        args: RunnerPoolArgs,
+    ) -> compute.RegionInstanceGroupManager:
+        return compute.RegionInstanceGroupManager(
+            f"{name}-{group.region}-group",
+            name=group.name,
+            base_instance_name=group.base_instance_name,
+            region=group.region,
+            distribution_policy_zones=list(group.zones),
+            distribution_policy_target_shape=group.shape.upper(),
+            versions=_versions(group, templates),
+            target_size=group.min,
+            update_policy=compute.RegionInstanceGroupManagerUpdatePolicyArgs(
+                type="OPPORTUNISTIC",
+                minimal_action="REPLACE",
+                most_disruptive_allowed_action="REPLACE",
+                replacement_method="SUBSTITUTE",
+                # A regional group takes 0 or at least the number of its zones; one of the two must be above 0.
+                max_surge_fixed=len(group.zones),
+                max_unavailable_fixed=0,
+                # PROACTIVE would delete busy VMs to even out the zones; BALANCED forbids it anyway.
+                instance_redistribution_type="NONE",
+            ),
+            auto_healing_policies=compute.RegionInstanceGroupManagerAutoHealingPoliciesArgs(
+                health_check=args.health_check_id,
+                initial_delay_sec=args.settings.lifecycle.healing_initial_delay_seconds,
+            ),
+            instance_lifecycle_policy=compute.RegionInstanceGroupManagerInstanceLifecyclePolicyArgs(
+                default_action_on_failure="REPAIR",
+                # Without it a VM that dies comes back with the version it had, whatever was rolled out since.
+                force_update_on_repair="YES",
+            ),
+            wait_for_instances=False,
+            opts=pulumi.ResourceOptions(
+                parent=self, ignore_changes=None if group.fixed_size is not None else ["targetSize"]
+            ),
+        )
+
+    def _autoscaler(
+        self, name: str, group: Group, manager: compute.RegionInstanceGroupManager, args: RunnerPoolArgs
+    ) -> None:
+        compute.RegionAutoscaler(
+            f"{name}-{group.region}-autoscaler",
+            name=args.settings.names.vm_base(name, group.region),
+            region=group.region,
+            target=manager.id,
+            autoscaling_policy=_autoscaling_policy(group, args.settings.pools[name].scaling),
+            opts=pulumi.ResourceOptions(parent=self),
+        )
+
+
+def _versions(
+    group: Group, templates: Mapping[str, compute.RegionInstanceTemplate]
+) -> list[compute.RegionInstanceGroupManagerVersionArgs]:
+    """Stable takes what is left; a canary, where there is one, its count or share."""
+    versions = [
+        compute.RegionInstanceGroupManagerVersionArgs(
+            name=f"v{group.stable}", instance_template=templates[group.stable].self_link
+        )
+    ]
+    if group.canary and group.canary_share:
+        share = group.canary_share
+        size = (
+            compute.RegionInstanceGroupManagerVersionTargetSizeArgs(fixed=share.instances)
+            if isinstance(share, CanaryInstances)
+            else compute.RegionInstanceGroupManagerVersionTargetSizeArgs(percent=share.percent)
+        )
+        versions.append(
+            compute.RegionInstanceGroupManagerVersionArgs(
+                name=f"v{group.canary}", instance_template=templates[group.canary].self_link, target_size=size
+            )
+        )
+    return versions
+
+
+def _autoscaling_policy(group: Group, scaling: Scaling) -> compute.RegionAutoscalerAutoscalingPolicyArgs:
+    """Growing only: Google gives a VM 90 seconds' notice when it shrinks a group, and no build ends in that."""
+    cpu = (
+        compute.RegionAutoscalerAutoscalingPolicyCpuUtilizationArgs(target=scaling.target)
+        if isinstance(scaling, CpuScaling)
+        else None
+    )
+    schedules = (
+        [
+            compute.RegionAutoscalerAutoscalingPolicyScalingScheduleArgs(
+                name=key,
+                schedule=schedule.cron,
+                time_zone=schedule.time_zone,
+                duration_sec=schedule.duration_seconds,
+                min_required_replicas=schedule.min,
+            )
+            for key, schedule in sorted(scaling.schedules.items())
+        ]
+        if isinstance(scaling, ScheduleScaling)
+        else None
+    )
+    return compute.RegionAutoscalerAutoscalingPolicyArgs(
+        mode="ONLY_SCALE_OUT",
+        min_replicas=group.min,
+        max_replicas=group.max,
+        cooldown_period=scaling.cool_down_seconds if isinstance(scaling, CpuScaling | ScheduleScaling) else None,
+        cpu_utilization=cpu,
+        scaling_schedules=schedules,
+    )

@@ -1,0 +1,86 @@
+"""Names: each one that will be made, measured before anything is made; with a name that fits."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Final
+
+from fleet import naming
+from fleet.draft import Draft
+from fleet.errors import Fault, Path, show
+from fleet.labels import GOOGLE_LABEL_LIMIT
+from fleet.naming import Names
+
+_KEY: Final = re.compile(r"^[a-z]([-a-z0-9]*[a-z0-9])?$")
+_LABEL_KEY: Final = re.compile(r"^[a-z][a-z0-9_-]{0,62}$")
+_LABEL_VALUE: Final = re.compile(r"^[a-z0-9_-]{0,63}$")
+_BUCKET: Final = re.compile(r"^[a-z0-9][a-z0-9_-]{1,61}[a-z0-9]$")
+_RESERVED_LABELS: Final = frozenset({"fleet", "stack", "pool", "trust", "managed-by", "machine-class", "template-version"})
+
+FUNCTION_ACCOUNTS: Final = ("broker", "deleter", "listener", "reconciler")
+"""Roles of the accounts that are no trust level's."""
+
+
+def name_faults(draft: Draft) -> Iterator[Fault]:
+    """Faults of keys that become names, of the names themselves, and of labels."""
+    for section in ("pools", "machine_classes"):
+        for key in sorted(draft.declared.get(section, ())):
+            if not _KEY.match(key):
+                allowed = "lower-case letters, digits and dashes, a letter first"
+                fix = f"write {re.sub(r'[^a-z0-9-]+', '-', key.lower()).strip('-') or 'a name'}"
+                yield Fault((section, key), show(key), allowed, fix)
+    if draft.google is None:
+        return
+    for key, value in draft.google.labels.items():
+        at = ("google", "labels", key)
+        if not _LABEL_KEY.match(key) or key in _RESERVED_LABELS or not _LABEL_VALUE.match(value):
+            allowed = f"key and value of a-z, 0-9, _ and -, at most {GOOGLE_LABEL_LIMIT} each, none of "
+            yield Fault(at, f"{key}: {show(value)}", allowed + ", ".join(sorted(_RESERVED_LABELS)), "rename it")
+    names = Names(prefix=draft.google.name_prefix, project=draft.google.project)
+    yield from _accounts(draft, names)
+    yield from _buckets(draft, names)
+    yield from _pools(draft, names)
+
+
+def _accounts(draft: Draft, names: Names) -> Iterator[Fault]:
+    ids = [names.account(role) for role in (*sorted(draft.declared.get("trust_levels", ())), *FUNCTION_ACCOUNTS)]
+    longest = max(ids, key=len)
+    if len(longest) > naming.ACCOUNT_LIMIT:
+        room = len(names.prefix) - (len(longest) - naming.ACCOUNT_LIMIT)
+        yield Fault(
+            ("google", "name_prefix"),
+            f"{show(names.prefix)}, which makes the service account {longest} of {len(longest)} characters",
+            f"at most {naming.ACCOUNT_LIMIT} for a service account, so {room} for the prefix",
+            f"write {names.prefix[:room].rstrip('-')}",
+        )
+
+
+def _buckets(draft: Draft, names: Names) -> Iterator[Fault]:
+    for level, settings in sorted(draft.trust_levels.items()):
+        at: Path = ("trust_levels", level, "artifacts", "bucket")
+        bucket = names.artifact_bucket(level, settings.artifacts.bucket)
+        if not _BUCKET.match(bucket) or bucket.startswith("goog") or "google" in bucket:
+            allowed = f"3 to {naming.BUCKET_LIMIT} of a-z, 0-9, _ and -, without goog in front or google inside"
+            fix = "give a bucket name that fits"
+            yield Fault(at, show(bucket), allowed, fix)
+
+
+def _pools(draft: Draft, names: Names) -> Iterator[Fault]:
+    versions = sorted(draft.declared.get("versions", ())) or ["YYYY-MM-DD"]
+    for key, pool in sorted(draft.pools.items()):
+        made = [names.template(key, version) for version in versions]
+        for region in pool.regions:
+            # A VM's name is the runner's too; 63 of Compute Engine is the tighter limit (GitHub's is 64).
+            made.append(names.group(key, region, ()))
+            made.append(names.vm_base(key, region) + "-" + "x" * (naming.VM_SUFFIX - 1))
+        longest = max(made, key=len)
+        if len(longest) > naming.COMPUTE_LIMIT:
+            room = len(key) - (len(longest) - naming.COMPUTE_LIMIT)
+            fix = f"rename it to {key[:room].rstrip('-')}" if room >= 1 else "shorten google.name_prefix"
+            yield Fault(
+                ("pools", key),
+                f"{show(key)}, which makes {longest} of {len(longest)} characters",
+                f"at most {naming.COMPUTE_LIMIT} for a Compute Engine name, so {max(room, 0)} for this key",
+                fix,
+            )

@@ -1,0 +1,141 @@
+"""Pools: references that exist, zones that offer the hardware, sizes and canaries that a group can have."""
+
+from __future__ import annotations
+
+import re
+import zoneinfo
+from collections.abc import Iterator
+
+from fleet.catalog.offers import offered_zones
+from fleet.catalog.regions import ZONES
+from fleet.draft import Draft
+from fleet.errors import Fault, Path, one_of, show, unknown_name
+from fleet.group import zone_name
+from fleet.schema.machine_class import MachineClass
+from fleet.schema.pool import CanaryInstances, CanaryRegions, PoolSettings, RegionSize, ScheduleScaling
+
+_CRON_FIELD = r"(\*|[0-9A-Za-z]+(-[0-9A-Za-z]+)?)(/\d+)?(,(\*|[0-9A-Za-z]+(-[0-9A-Za-z]+)?)(/\d+)?)*"
+_CRON = re.compile(rf"^{_CRON_FIELD}( {_CRON_FIELD}){{4}}$")
+_RUNNER_LABEL = re.compile(r"^[^\s,][^,\n]{0,254}$")
+
+
+def pool_faults(draft: Draft) -> Iterator[Fault]:
+    """Faults of every pool."""
+    for key, pool in draft.pools.items():
+        at = ("pools", key)
+        if pool.trust not in draft.declared.get("trust_levels", ()):
+            known = draft.declared.get("trust_levels", ())
+            yield unknown_name((*at, "trust"), pool.trust, known, "trust level")
+        machine_class = draft.machine_classes.get(pool.machine_class)
+        if pool.machine_class not in draft.declared.get("machine_classes", ()):
+            known = draft.declared.get("machine_classes", ())
+            yield unknown_name((*at, "machine_class"), pool.machine_class, known, "machine class")
+        for label in pool.labels:
+            if not _RUNNER_LABEL.match(label):
+                allowed = "a label without comma, 1 to 255 characters"
+                yield Fault((*at, "labels"), show(label), allowed, "rename it")
+        for region, size in pool.regions.items():
+            yield from _region((*at, "regions", region), region, size, pool, machine_class, draft)
+        if isinstance(pool.scaling, ScheduleScaling):
+            yield from _schedules((*at, "scaling", "schedules"), pool, pool.scaling)
+        yield from _canary((*at, "canary"), pool, machine_class)
+        yield from _pins(at, pool, machine_class, draft)
+
+
+def _region(
+    at: Path, region: str, size: RegionSize, pool: PoolSettings, machine_class: MachineClass | None, draft: Draft
+) -> Iterator[Fault]:
+    if draft.network is not None and region not in draft.network.regions:
+        yield unknown_name(at, region, draft.network.regions, "region of network.regions")
+    if region in ZONES:
+        yield from _zones((*at, "zones"), region, size, machine_class)
+    if size.min > size.max:
+        yield Fault((*at, "min"), show(size.min), f"at most max, which is {size.max}", f"write {size.max} or less")
+    elif pool.scaling.signal == "fixed" and size.min != size.max:
+        fix = f"write min: {size.max}, or choose another signal"
+        yield Fault((*at, "min"), show(size.min), f"max, {size.max}: a fixed pool has one size", fix)
+    if pool.scaling.signal == "jobs" and pool.scaling.idle > sum(other.max for other in pool.regions.values()):
+        most = sum(other.max for other in pool.regions.values())
+        path = (*at[:2], "scaling", "idle")
+        yield Fault(path, show(pool.scaling.idle), f"at most the pool's maximum, {most}", f"write {most} or less")
+
+
+def _zones(at: Path, region: str, size: RegionSize, machine_class: MachineClass | None) -> Iterator[Fault]:
+    letters = ", ".join(zone.rsplit("-", 1)[1] for zone in ZONES[region])
+    zones = [zone_name(region, zone) for zone in size.zones]
+    for written, zone in zip(size.zones, zones, strict=True):
+        if zone not in ZONES[region]:
+            yield Fault(at, show(written), f"a zone of {region}: {letters}", f"choose out of {letters}")
+        elif machine_class is not None:
+            offers = offered_zones(machine_class)
+            if offers is not None and zone not in offers.zones:
+                near = [offer[-1] for offer in sorted(offers.zones) if offer.startswith(f"{region}-")]
+                fix = f"choose out of {', '.join(near)}" if near else "choose a region that has it"
+                yield Fault(at, f"{show(written)}, where {offers.what} is not offered", one_of(offers.zones), fix)
+    for zone in sorted({zone for zone in zones if zones.count(zone) > 1}):
+        yield Fault(at, f"{zone} twice", "each zone once", "remove one")
+
+
+def _schedules(at: Path, pool: PoolSettings, scaling: ScheduleScaling) -> Iterator[Fault]:
+    smallest = min(size.max for size in pool.regions.values())
+    for name, schedule in scaling.schedules.items():
+        if not _CRON.match(schedule.cron):
+            fix = "write minute, hour, day of month, month, day of week"
+            yield Fault((*at, name, "cron"), show(schedule.cron), "five cron fields such as 0 8 * * 1-5", fix)
+        if schedule.time_zone not in zoneinfo.available_timezones():
+            yield unknown_name(
+                (*at, name, "time_zone"), schedule.time_zone, zoneinfo.available_timezones() & _COMMON, "IANA time zone"
+            )
+        if schedule.min > smallest:
+            allowed = f"at most the smallest max of the pool's regions, {smallest}"
+            yield Fault((*at, name, "min"), show(schedule.min), allowed, f"write {smallest} or less")
+
+
+_COMMON = {"UTC", "America/Los_Angeles", "America/New_York", "Europe/London", "Europe/Berlin", "Asia/Tokyo"}
+
+
+def _canary(at: Path, pool: PoolSettings, machine_class: MachineClass | None) -> Iterator[Fault]:
+    canary = pool.canary
+    if canary is None:
+        return
+    if isinstance(canary, CanaryRegions):
+        for region in canary.regions:
+            if region not in pool.regions:
+                yield unknown_name((*at, "regions"), region, pool.regions, "region of this pool")
+        if set(pool.regions) <= set(canary.regions):
+            allowed = "some of the pool's regions, not all: the others stay on stable"
+            yield Fault((*at, "regions"), show(list(canary.regions)), allowed, "leave one region out")
+        return
+    if machine_class is not None and machine_class.shape == "balanced":
+        yield Fault(
+            at,
+            show(canary.model_dump()),
+            "{regions: […]}: a BALANCED group holds one version, so its canary is a whole region",
+            f"write {{regions: [{min(pool.regions)}]}}",
+        )
+    elif isinstance(canary, CanaryInstances):
+        for region, size in sorted(pool.regions.items()):
+            if 0 < size.max < canary.instances:
+                path, allowed = (*at, "instances"), f"at most {region}'s max, {size.max}"
+                yield Fault(path, show(canary.instances), allowed, f"write {size.max} or less")
+
+
+def _pins(at: Path, pool: PoolSettings, machine_class: MachineClass | None, draft: Draft) -> Iterator[Fault]:
+    """A pool needs, of the versions it runs, an image for its class and a digest for its architecture."""
+    if machine_class is None or draft.rollout is None:
+        return
+    image = machine_class.image or pool.machine_class
+    for pointer, name in (("stable", draft.rollout.stable), ("canary", draft.rollout.canary)):
+        version = draft.versions.get(name) if name else None
+        if version is None:
+            continue
+        if image not in version.images:
+            allowed = f"an image for {image}, which {'.'.join(at)} needs of the {pointer} version"
+            path = ("versions", str(name), "images")
+            yield Fault(path, f"images for {one_of(version.images)}", allowed, f"add images.{image}")
+        release = draft.runner_releases.get(version.runner)
+        if release is not None and machine_class.arch not in release.sha256:
+            path = ("runner_releases", version.runner, "sha256")
+            allowed = f"a digest for {machine_class.arch}, which {'.'.join(at)} needs of the {pointer} version"
+            fix = f"add {machine_class.arch} from the release notes of actions/runner v{version.runner}"
+            yield Fault(path, f"digests for {one_of(release.sha256)}", allowed, fix)

@@ -1,0 +1,1 @@
+"""What runs on a runner's VM, and the two modules that deliver it: `bundle` packs it, `render` writes the bootstrap."""

@@ -1,0 +1,51 @@
+"""Renders the bootstrap: the one script that goes into a template's metadata as `startup-script`.
+
+Values are checked before they reach the template, so that none can end the quotes it stands in; the template is text
+for a shell, which no escaping of Jinja's would protect. All other scripts are static files of the boot bundle.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Final
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+MAX_BOOT_DEADLINE_SECONDS: Final = 86_400
+"""A day. Waiting longer for a VM than a job may run would be a mistake in the unit."""
+
+ENVIRONMENT: Final = Environment(
+    loader=FileSystemLoader(Path(__file__).parent),
+    undefined=StrictUndefined,
+    keep_trailing_newline=True,
+    autoescape=False,
+)
+
+_BUCKET: Final = re.compile(r"[a-z0-9][a-z0-9._-]{1,61}[a-z0-9]")
+_SHA256: Final = re.compile(r"[0-9a-f]{64}")
+
+
+def bootstrap(*, bundle_bucket: str, bundle_sha256: str, boot_deadline_seconds: int) -> str:
+    """The script that fetches the bundle of this digest from this bucket, trying for half of the boot deadline.
+
+    The other half is for what the bundle then does: install, register, listen. Raises ValueError for a value that is
+    not of its kind.
+    """
+    if not _BUCKET.fullmatch(bundle_bucket):
+        raise ValueError(
+            f"bundle_bucket: {bundle_bucket!r} is no bucket name; allowed are 3 to 63 of a-z 0-9 . _ - "
+            "with a letter or digit at both ends"
+        )
+    if not _SHA256.fullmatch(bundle_sha256):
+        raise ValueError(f"bundle_sha256: {bundle_sha256!r} is no SHA-256; allowed are 64 of 0-9 a-f, without a prefix")
+    if type(boot_deadline_seconds) is not int or not 1 <= boot_deadline_seconds <= MAX_BOOT_DEADLINE_SECONDS:
+        raise ValueError(
+            f"boot_deadline_seconds: {boot_deadline_seconds!r} is no number of seconds; "
+            f"allowed are whole numbers from 1 to {MAX_BOOT_DEADLINE_SECONDS}"
+        )
+    return ENVIRONMENT.get_template("bootstrap.sh.j2").render(
+        bundle_bucket=bundle_bucket,
+        bundle_sha256=bundle_sha256,
+        fetch_budget_seconds=(boot_deadline_seconds + 1) // 2,
+    )
