@@ -34,7 +34,9 @@ class RunnerHealthCheck(pulumi.ComponentResource):
             timeout_sec=5,
             healthy_threshold=1,
             unhealthy_threshold=3,
-            http_health_check=compute.HealthCheckHttpHealthCheckArgs(port=args.settings.lifecycle.health_port, request_path=HEALTH_PATH),
+            http_health_check=compute.HealthCheckHttpHealthCheckArgs(
+                port=args.settings.lifecycle.health_port, request_path=HEALTH_PATH
+            ),
             opts=pulumi.ResourceOptions(parent=self),
         )
         self.health_check_id = check.id

@@ -1,4 +1,4 @@
-"""A pool: per region its frozen templates, its managed instance group and, where CPU or the clock sizes it, an autoscaler."""
+"""A pool: per region its frozen templates, its managed instance group and, for some signals, an autoscaler."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pulumi_gcp import compute
 from components import vm_template
 from fleet.group import Group
 from fleet.metadata import runner_metadata
-from fleet.schema.pool import CanaryInstances, CpuScaling, Scaling, ScheduleScaling
+from fleet.schema.pool import CanaryInstances, CanaryPercent, CpuScaling, Scaling, ScheduleScaling
 from fleet.settings import Settings
 
 
@@ -53,9 +53,7 @@ class RunnerPool(pulumi.ComponentResource):
             self._autoscaler(name, group, manager, args)
         return manager.id
 
-    def _template(
-        self, name: str, region: str, version: str, args: RunnerPoolArgs
-    ) -> compute.RegionInstanceTemplate:
+    def _template(self, name: str, region: str, version: str, args: RunnerPoolArgs) -> compute.RegionInstanceTemplate:
         settings = args.settings
         pool = settings.pools[name]
         machine_class = settings.machine_classes[pool.machine_class]
@@ -145,25 +143,30 @@ class RunnerPool(pulumi.ComponentResource):
 def _versions(
     group: Group, templates: Mapping[str, compute.RegionInstanceTemplate]
 ) -> list[compute.RegionInstanceGroupManagerVersionArgs]:
-    """Stable takes what is left; a canary, where there is one, its count or share."""
-    versions = [
+    """One version has no target size and takes what is left: stable, or a canary that has the group to itself."""
+    sizes: dict[str, compute.RegionInstanceGroupManagerVersionTargetSizeArgs | None] = {}
+    if group.stable:
+        sizes[group.stable] = None
+    if group.canary:
+        sizes[group.canary] = _target_size(group.canary_share)
+    return [
         compute.RegionInstanceGroupManagerVersionArgs(
-            name=f"v{group.stable}", instance_template=templates[group.stable].self_link
+            name=f"v{version}", instance_template=templates[version].self_link, target_size=size
         )
+        for version, size in sizes.items()
     ]
-    if group.canary and group.canary_share:
-        share = group.canary_share
-        size = (
-            compute.RegionInstanceGroupManagerVersionTargetSizeArgs(fixed=share.instances)
-            if isinstance(share, CanaryInstances)
-            else compute.RegionInstanceGroupManagerVersionTargetSizeArgs(percent=share.percent)
-        )
-        versions.append(
-            compute.RegionInstanceGroupManagerVersionArgs(
-                name=f"v{group.canary}", instance_template=templates[group.canary].self_link, target_size=size
-            )
-        )
-    return versions
+
+
+def _target_size(
+    share: CanaryInstances | CanaryPercent | None,
+) -> compute.RegionInstanceGroupManagerVersionTargetSizeArgs | None:
+    match share:
+        case CanaryInstances():
+            return compute.RegionInstanceGroupManagerVersionTargetSizeArgs(fixed=share.instances)
+        case CanaryPercent():
+            return compute.RegionInstanceGroupManagerVersionTargetSizeArgs(percent=share.percent)
+        case None:
+            return None
 
 
 def _autoscaling_policy(group: Group, scaling: Scaling) -> compute.RegionAutoscalerAutoscalingPolicyArgs:

@@ -70,9 +70,7 @@ class TrustLevel(pulumi.ComponentResource):
         self._grant(f"{name}-artifacts", artifacts, trust.ARTIFACT_ROLES, account.member)
         self.cache_bucket = None
         if rights.writes_cache:
-            cache = self._bucket(
-                f"{name}-cache", names.cache_bucket(name), level.cache_retention_days, args.settings
-            )
+            cache = self._bucket(f"{name}-cache", names.cache_bucket(name), level.cache_retention_days, args.settings)
             self._grant(f"{name}-cache", cache, trust.CACHE_WRITE_ROLES, account.member)
             for reader in sorted(args.cache_readers):
                 self._grant(f"{name}-cache-read-by-{reader}", cache, trust.CACHE_READ_ROLES, args.cache_readers[reader])
@@ -119,9 +117,7 @@ class TrustLevel(pulumi.ComponentResource):
             opts=pulumi.ResourceOptions(parent=self),
         )
 
-    def _grant(
-        self, name: str, bucket: storage.Bucket, roles: Mapping[str, str], member: pulumi.Input[str]
-    ) -> None:
+    def _grant(self, name: str, bucket: storage.Bucket, roles: Mapping[str, str], member: pulumi.Input[str]) -> None:
         for role in roles:
             storage.BucketIAMMember(
                 f"{name}-{role.rpartition('.')[2]}",

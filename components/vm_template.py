@@ -45,9 +45,7 @@ def network_interface(
     )
 
 
-def scheduling(
-    machine_class: MachineClass, max_run_seconds: int
-) -> compute.RegionInstanceTemplateSchedulingArgs:
+def scheduling(machine_class: MachineClass, max_run_seconds: int) -> compute.RegionInstanceTemplateSchedulingArgs:
     """How a VM ends: never restarted in place, deleted by Compute Engine at its maximum age."""
     spot = machine_class.provisioning == "spot"
     return compute.RegionInstanceTemplateSchedulingArgs(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
@@ -76,11 +76,12 @@ def parse(raw: Mapping[str, Any], environment: str, tree_bundle: str) -> tuple[D
         else:
             faults.append(Fault((section,), "nothing", "a section", f"add {section}"))
     for section, model in MAPPINGS.items():
-        entries = raw.get(section)
-        if not isinstance(entries, Mapping) or not entries:
-            seen = show(entries) if section in raw else "nothing"
+        value = raw.get(section)
+        if not isinstance(value, Mapping) or not value:
+            seen = show(value) if section in raw else "nothing"
             faults.append(Fault((section,), seen, "a mapping of names to objects", f"declare the {section}"))
             continue
+        entries = cast("Mapping[Any, Any]", value)
         draft.declared[section] = {str(name) for name in entries}
         parsed = {str(name): _one(model, entry, (section, str(name)), faults) for name, entry in entries.items()}
         setattr(draft, section, {name: entry for name, entry in parsed.items() if entry is not None})

@@ -13,8 +13,6 @@ from fleet.schema.pool import (
     CanaryRegions,
     CpuScaling,
     PoolSettings,
-    RegionSize,
-    Scaling,
     ScheduleScaling,
 )
 from fleet.schema.version import Rollout
@@ -24,8 +22,8 @@ from fleet.schema.version import Rollout
 class Group:
     """One regional managed instance group.
 
-    `stable` is the version that most VMs run. `canary` is the version under trial in this group, if any, with
-    `canary_share` of the VMs; a group that is a canary as a whole has the trial version as `stable` and says so.
+    `stable` is the version that the VMs run, `canary` the one under trial on `canary_share` of them. A group that is
+    under trial as a whole has no stable version, and no share.
     """
 
     name: str
@@ -36,10 +34,9 @@ class Group:
     shape: Shape
     min: int
     max: int
-    stable: str
+    stable: str | None
     canary: str | None
     canary_share: CanaryInstances | CanaryPercent | None
-    whole_canary: bool
     autoscaled: bool
     fixed_size: int | None
     """The size Pulumi keeps; None where an autoscaler or the demand listener sizes the group."""
@@ -55,31 +52,30 @@ def default_canary(shape: Shape, regions: tuple[str, ...]) -> Canary:
     return CanaryRegions(regions=(min(regions),)) if shape == "balanced" else CanaryInstances(instances=1)
 
 
-def groups(
-    key: str, pool: PoolSettings, shape: Shape, rollout: Rollout, names: Names
-) -> tuple[Group, ...]:
+def groups(key: str, pool: PoolSettings, shape: Shape, rollout: Rollout, names: Names) -> tuple[Group, ...]:
     """The groups of one pool, by region name."""
     canary = pool.canary or default_canary(shape, tuple(pool.regions))
     return tuple(
-        _group(key, region, pool.regions[region], pool.scaling, shape, rollout.stable, rollout.canary, canary, names)
-        for region in sorted(pool.regions)
+        _group(key, region, pool, shape, _runs(region, rollout, canary), names) for region in sorted(pool.regions)
     )
 
 
-def _group(
-    key: str,
-    region: str,
-    size: RegionSize,
-    scaling: Scaling,
-    shape: Shape,
-    stable: str,
-    trial: str | None,
-    canary: Canary,
-    names: Names,
-) -> Group:
+_Runs = tuple[str | None, str | None, CanaryInstances | CanaryPercent | None]
+
+
+def _runs(region: str, rollout: Rollout, canary: Canary) -> _Runs:
+    """The stable version, the version under trial, and the trial's share, of the group in one region."""
+    if rollout.canary is None:
+        return rollout.stable, None, None
+    if not isinstance(canary, CanaryRegions):
+        return rollout.stable, rollout.canary, canary
+    return (None, rollout.canary, None) if region in canary.regions else (rollout.stable, None, None)
+
+
+def _group(key: str, region: str, pool: PoolSettings, shape: Shape, runs: _Runs, names: Names) -> Group:
+    size = pool.regions[region]
     zones = tuple(sorted(zone_name(region, zone) for zone in size.zones))
-    whole = trial is not None and isinstance(canary, CanaryRegions) and region in canary.regions
-    share = canary if trial is not None and not isinstance(canary, CanaryRegions) else None
+    stable, canary, share = runs
     return Group(
         name=names.group(key, region, zones),
         base_instance_name=names.vm_base(key, region),
@@ -88,10 +84,9 @@ def _group(
         shape=shape,
         min=size.min,
         max=size.max,
-        stable=trial if whole and trial else stable,
-        canary=trial if share else None,
+        stable=stable,
+        canary=canary,
         canary_share=share,
-        whole_canary=whole,
-        autoscaled=isinstance(scaling, CpuScaling | ScheduleScaling),
-        fixed_size=size.min if scaling.signal == "fixed" else None,
+        autoscaled=isinstance(pool.scaling, CpuScaling | ScheduleScaling),
+        fixed_size=size.min if pool.scaling.signal == "fixed" else None,
     )

@@ -53,7 +53,7 @@ class RunnerMetadata(Model):
 
 
 def runner_metadata(settings: Settings, pool: str, version: str) -> RunnerMetadata:
-    """What a pool's template of one version tells its VMs. The version has an image for the pool (see pool_versions)."""
+    """What a pool's template of one version tells its VMs. The version is one of the pool's (`pool_versions`)."""
     wanted = settings.pools[pool]
     machine_class = settings.machine_classes[wanted.machine_class]
     level = settings.trust_levels[wanted.trust]

@@ -64,7 +64,9 @@ class Settings:
         """The versions a pool has templates for, oldest first: every listed one that has an image for its class."""
         key = self.image_key(self.pools[pool].machine_class)
         return tuple(
-            version for version in sorted(self.versions, key=versions.version_key) if key in self.versions[version].images
+            version
+            for version in sorted(self.versions, key=versions.version_key)
+            if key in self.versions[version].images
         )
 
     def images(self) -> tuple[tuple[str, str, SourceImage | SourceSnapshot], ...]:

@@ -92,5 +92,7 @@ def edits(before: Mapping[str, Version], after: Mapping[str, Version]) -> tuple[
             found.append(Edit(version, "runner"))
         if old.boot_bundle != new.boot_bundle:
             found.append(Edit(version, "boot_bundle"))
-        found += [Edit(version, f"images.{key}") for key in sorted(old.images) if new.images.get(key) != old.images[key]]
+        found += [
+            Edit(version, f"images.{key}") for key in sorted(old.images) if new.images.get(key) != old.images[key]
+        ]
     return tuple(found)

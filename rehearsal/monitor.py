@@ -7,6 +7,7 @@ program that makes none runs the same with and without an engine.
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import threading
 from collections.abc import Callable, Iterator
@@ -14,7 +15,7 @@ from typing import Any, Final, cast
 
 import pulumi
 from google.protobuf import empty_pb2, struct_pb2
-from pulumi import _types as sdk_types
+from pulumi import _types as sdk_types  # pyright: ignore[reportPrivateUsage] - the SDK's only map of output types
 from pulumi.runtime.mocks import MockMonitor
 from pulumi.runtime.proto import resource_pb2
 
@@ -29,7 +30,7 @@ _SECRET: Final = "1b47061264138c4ac30d75fd1eb44270"
 _ASSET: Final = "c44067f5952c0a294b673a41bacd8c17"
 
 
-class LookupRefused(Exception):
+class LookupRefusedError(Exception):
     """The program asked a provider for something. Whatever it wanted to know belongs into configuration."""
 
 
@@ -88,15 +89,15 @@ class RecordingMonitor(MockMonitor):
 
     def Invoke(self, request: Any) -> Any:
         """Refuse a look-up."""
-        raise LookupRefused(f"the program looked up {request.tok}; a preview must need no provider")
+        raise LookupRefusedError(f"the program looked up {request.tok}; a preview must need no provider")
 
     def Call(self, request: Any) -> Any:
         """Refuse a method call on a provider."""
-        raise LookupRefused(f"the program called {request.tok}; a preview must need no provider")
+        raise LookupRefusedError(f"the program called {request.tok}; a preview must need no provider")
 
     def ReadResource(self, request: Any) -> Any:
         """Refuse to read a resource that is not ours."""
-        raise LookupRefused(f"the program read {request.type} {request.name}; a preview must need no provider")
+        raise LookupRefusedError(f"the program read {request.type} {request.name}; a preview must need no provider")
 
     def _urn(self, request: Any) -> str:
         type_ = request.type
@@ -146,7 +147,7 @@ def _options(request: Any) -> Iterator[tuple[str, Plain]]:
 def _with_outputs(resource: Resource, outputs: dict[str, Plain] | None) -> Resource:
     if outputs is None or resource.custom:
         return resource
-    return Resource(**{key: getattr(resource, key) for key in Resource.__dataclass_fields__} | {"outputs": outputs})
+    return dataclasses.replace(resource, outputs=outputs)
 
 
 def _reference(name: str, prop: str) -> str:

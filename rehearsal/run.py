@@ -7,7 +7,7 @@ import json
 import logging
 import os
 import runpy
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -36,7 +36,7 @@ def rehearse(
 ) -> Inventory:
     """Run a program and return what it registered, all of it drained.
 
-    `on_register` is called with the number of registrations so far. Raises whatever the program raises, LookupRefused
+    `on_register` is called with the number of registrations so far. Raises whatever the program raises, LookupRefusedError
     for a look-up, and ProgramError for two resources of one URN.
     """
     monitor = RecordingMonitor(PROJECT, stack, on_register)
@@ -61,15 +61,16 @@ def rehearse_project(
 
 
 @contextmanager
-def _engine(monitor: RecordingMonitor, stack: str) -> Iterator[None]:
+def _engine(monitor: RecordingMonitor, stack: str) -> Generator[None]:
     """The SDK's settings for one run: a preview, with Outputs that refuse to become text by accident."""
+    engine_side: Any = monitor
     before = os.environ.get("PULUMI_ERROR_OUTPUT_STRING")
     os.environ["PULUMI_ERROR_OUTPUT_STRING"] = "true"
     reset_options()
     configure(
         MockSettings(
             monitor=monitor,
-            monitor_features=set(monitor.GetDeploymentInfo(empty_pb2.Empty()).supportedFeatures),
+            monitor_features=set(engine_side.GetDeploymentInfo(empty_pb2.Empty()).supportedFeatures),
             engine=MockEngine(logging.getLogger("pulumi")),
             project=PROJECT,
             stack=stack,

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import sys
 import tarfile
 import tempfile
 from collections.abc import Iterator
@@ -113,11 +114,9 @@ def _entry(name: str, *, executable: bool, size: int = 0, kind: bytes = tarfile.
 
 def _main() -> None:
     bundle = build(Path(__file__).parent)
-    print(bundle.digest)
     with tarfile.open(fileobj=io.BytesIO(bundle.data)) as archive:
-        for entry in archive:
-            if entry.isfile():
-                print(f"{entry.mode:04o} {entry.name}")
+        files = [f"{entry.mode:04o} {entry.name}" for entry in archive if entry.isfile()]
+    sys.stdout.write("\n".join([bundle.digest, *files]) + "\n")
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """GitHub's workflow events, as GITHUB_EVENT_NAME spells them.
 
-Source: GitHub's documentation, "Events that trigger workflows" (github/docs at 037ad6b7), read 2026-11-22. Which of them a
-stranger can cause is our reading of what each event is; GitHub states it for pull requests only.
+Source: GitHub's documentation, "Events that trigger workflows" (github/docs at 037ad6b7), read 2026-11-22. Which of
+them a stranger can cause is our reading of what each event is; GitHub states it for pull requests only.
 """
 
 from __future__ import annotations

@@ -67,9 +67,7 @@ def _c3(memory_gb_per_vcpu: float, *vcpus: int) -> Series:
 
 
 def _hyperdisk(memory_gb_per_vcpu: float, *vcpus: int, arch: Arch = "x64") -> Series:
-    return Series(
-        vcpus=vcpus, memory_gb_per_vcpu=memory_gb_per_vcpu, arch=arch, boot_disks=HYPERDISK, needs_gvnic=True
-    )
+    return Series(vcpus=vcpus, memory_gb_per_vcpu=memory_gb_per_vcpu, arch=arch, boot_disks=HYPERDISK, needs_gvnic=True)
 
 
 _N2D: Final = (2, 4, 8, 16, 32, 48, 64, 80, 96)

@@ -39,9 +39,7 @@ GPU_ZONES: Final = {
         "asia-northeast1: a c, asia-northeast3: a b, asia-southeast1: a b c, europe-west4: a b, me-west1: a c,"
         "us-central1: a b c f, us-east1: b, us-west1: b, us-west3: b, us-west4: b"
     ),
-    "nvidia-a100-80gb": _zones(
-        "asia-southeast1: c, europe-west4: a, us-central1: a c, us-east4: c, us-east5: a b"
-    ),
+    "nvidia-a100-80gb": _zones("asia-southeast1: c, europe-west4: a, us-central1: a c, us-east4: c, us-east5: a b"),
     "nvidia-l4": _zones(
         "asia-east1: a b c, asia-northeast1: a b c, asia-northeast3: a b, asia-south1: a b c, asia-southeast1: a b c,"
         "europe-west1: b c, europe-west2: a b, europe-west3: a b, europe-west4: a b c, europe-west6: b c,"
@@ -65,7 +63,7 @@ N1_ZONES: Final = frozenset(zone for region, zones in ZONES.items() if region no
 
 
 def offered_zones(machine_class: MachineClass) -> Offer | None:
-    """Where a class's hardware is offered, by its scarcest part; None for hardware that counts as offered everywhere."""
+    """Where a class's hardware is offered, by its scarcest part; None where it counts as offered everywhere."""
     if machine_class.accelerator and machine_class.accelerator.type in GPU_ZONES:
         gpu = machine_class.accelerator.type
         return Offer(gpu, GPU_ZONES[gpu])

@@ -55,4 +55,3 @@ _LETTERS: Final = {
 }
 
 ZONES: Final = {region: tuple(f"{region}-{letter}" for letter in letters) for region, letters in _LETTERS.items()}
-

@@ -16,7 +16,9 @@ _KEY: Final = re.compile(r"^[a-z]([-a-z0-9]*[a-z0-9])?$")
 _LABEL_KEY: Final = re.compile(r"^[a-z][a-z0-9_-]{0,62}$")
 _LABEL_VALUE: Final = re.compile(r"^[a-z0-9_-]{0,63}$")
 _BUCKET: Final = re.compile(r"^[a-z0-9][a-z0-9_-]{1,61}[a-z0-9]$")
-_RESERVED_LABELS: Final = frozenset({"fleet", "stack", "pool", "trust", "managed-by", "machine-class", "template-version"})
+_RESERVED_LABELS: Final = frozenset(
+    {"fleet", "stack", "pool", "trust", "managed-by", "machine-class", "template-version"}
+)
 
 FUNCTION_ACCOUNTS: Final = ("broker", "deleter", "listener", "reconciler")
 """Roles of the accounts that are no trust level's."""

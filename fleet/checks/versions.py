@@ -40,7 +40,7 @@ def _pins(draft: Draft) -> Iterator[Fault]:
 
 
 def _newest_is_the_tree(draft: Draft, named: set[str]) -> Iterator[Fault]:
-    last = newest({name: None for name in named})
+    last = newest(dict.fromkeys(named))
     if last is None or last not in draft.versions:
         return
     pinned = draft.versions[last].boot_bundle

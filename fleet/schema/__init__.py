@@ -1,1 +1,1 @@
-"""The shape of the YAML, one noun a module. Only shape and range live here; rules that span nouns are `fleet.checks`."""
+"""The shape of the YAML, one noun a module. Only shape and range; rules that span nouns are in `fleet.checks`."""

@@ -24,6 +24,4 @@ def _date(value: object) -> object:
 Day = Annotated[datetime.date, BeforeValidator(_date)]
 Names = Annotated[tuple[str, ...], Field(strict=False)]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$", description="a SHA-256 in 64 lower-case hex digits")]
-Digest = Annotated[
-    str, Field(pattern=r"^sha256:[0-9a-f]{64}$", description="sha256: and 64 lower-case hex digits")
-]
+Digest = Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$", description="sha256: and 64 lower-case hex digits")]

@@ -37,7 +37,9 @@ class MachineClass(Model):
     arch: Arch = Field(description="x64 or arm64")
     disk_gb: int = Field(ge=10, le=65536, description="boot disk, whole GB, 10 to 65536")
     disk_type: str = Field(description="a boot disk type, such as pd-ssd")
-    image: str | None = Field(default=None, description="key in each version's images; the class's own name if left out")
+    image: str | None = Field(
+        default=None, description="key in each version's images; the class's own name if left out"
+    )
     accelerator: Accelerator | None = None
     shape: Shape = Field(default="even", description="even or balanced")
     maintenance: Maintenance | None = Field(default=None, description="migrate or terminate")

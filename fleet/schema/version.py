@@ -14,7 +14,7 @@ VERSION_ID = r"^\d{4}-\d{2}-\d{2}(-[1-9]\d?)?$"
 
 
 class RunnerRelease(Model):
-    """One release of actions/runner: when it came out, and the SHA-256 of each Linux archive whose digest is established."""
+    """One release of actions/runner: when it came out, and the SHA-256 of each Linux archive, where established."""
 
     released: Day = Field(description="the day of the release, YYYY-MM-DD")
     sha256: dict[Arch, Sha256] = Field(default_factory=dict)

@@ -1,0 +1,5 @@
+"""Runs the command line of `scripts/preview`."""
+
+from rehearsal.cli import main
+
+main(prog_name="scripts/preview")

@@ -1,0 +1,197 @@
+"""Draws a review and its changes: tables for a terminal, plain text when piped, Markdown for a pull request."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Final
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from fleet import group as fleet_group
+from fleet.capacity import Capacity
+from fleet.schema.pool import CanaryInstances
+from rehearsal.against import Action, Comparison
+from rehearsal.review import PoolReview, Review, VersionReview
+
+REHEARSAL_LINE: Final = (
+    "This is a rehearsal: what the program would register, without engine, cloud or credentials. "
+    "It knows nothing of what exists."
+)
+_MARKS: Final[dict[Action, tuple[str, str]]] = {
+    "created": ("+", "green"),
+    "changed": ("~", "yellow"),
+    "replaced": ("±", "magenta"),
+    "removed": ("-", "red"),
+    "frozen": ("=", "cyan"),
+}
+_STATE_STYLES: Final = {"newest": "green", "within": "green", "near": "yellow", "past": "bold red"}
+
+
+@dataclass(frozen=True, slots=True)
+class Sheet:
+    """One table: what it is called, its columns, and its rows of text."""
+
+    title: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    right: frozenset[str] = frozenset()
+    """Columns of figures."""
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """A whole answer: the review's tables, what changes, and the warnings."""
+
+    review: Review
+    comparison: Comparison | None
+
+    def tables(self) -> RenderableType:
+        """For a terminal."""
+        head = Text.assemble((REHEARSAL_LINE, "bold cyan"), "\n")
+        return Group(head, *(_table(sheet) for sheet in self._sheets()), *(Text(line) for line in self._notes()))
+
+    def plain(self) -> str:
+        """For a pipe: aligned words without frames, no limit of width."""
+        parts = [REHEARSAL_LINE, *(_aligned(sheet) for sheet in self._sheets()), "\n".join(self._notes())]
+        return "\n\n".join(part for part in parts if part)
+
+    def markdown(self) -> str:
+        """For a pull request: what changes comes first, the fleet is folded away."""
+        tables = [_markdown(sheet) for sheet in _fleet(self.review)]
+        fleet = "\n\n".join(["<details><summary>The whole fleet</summary>", *tables, "</details>"])
+        changes = [_markdown(changes_sheet(self.comparison))] if self.comparison and self.comparison.changes else []
+        notes = [f"- {line}" for line in self._notes()]
+        title = f"## Fleet `{self.review.environment}`"
+        return "\n\n".join([title, f"_{REHEARSAL_LINE}_", "\n".join(notes), *changes, fleet])
+
+    def _sheets(self) -> list[Sheet]:
+        compared = self.comparison is not None and bool(self.comparison.changes)
+        return [*_fleet(self.review), *([changes_sheet(self.comparison)] if compared and self.comparison else [])]
+
+    def _notes(self) -> list[str]:
+        notes = [f"warning: {warning}" for warning in self.review.warnings]
+        return [*notes, self.comparison.summary()] if self.comparison else notes
+
+
+def _fleet(review: Review) -> tuple[Sheet, ...]:
+    return (
+        _pools(review.pools),
+        _levels(review),
+        _versions(review.versions),
+        _capacity(review),
+        Sheet("Resources", ("type", "count"), _resources(review), frozenset({"count"})),
+    )
+
+
+def changes_sheet(comparison: Comparison) -> Sheet:
+    """What differs from the base, by owner."""
+    rows: list[tuple[str, ...]] = []
+    for owner, owned in groupby(comparison.changes, key=lambda change: change.owner):
+        for index, change in enumerate(owned):
+            mark = _MARKS[change.action][0]
+            details = [str(prop) for prop in change.properties]
+            if change.consequence:
+                details.append(f"→ {change.consequence}")
+            head = owner if index == 0 else ""
+            rows.append((head, f"{mark} {change.action}", change.resource.short, "\n".join(details)))
+    return Sheet(f"Changes against {comparison.base}", ("owner", "action", "resource", "what"), tuple(rows))
+
+
+def _markdown(sheet: Sheet) -> str:
+    rule = ["---:" if name in sheet.right else "---" for name in sheet.columns]
+    lines = [sheet.columns, rule, *sheet.rows]
+    return f"### {sheet.title}\n\n" + "\n".join("| " + " | ".join(map(_cell, line)) + " |" for line in lines)
+
+
+def _aligned(sheet: Sheet) -> str:
+    lines = [sheet.columns, *(line for row in sheet.rows for line in _unfolded(row))]
+    widths = [max(len(line[i]) for line in lines) for i in range(len(sheet.columns))]
+    drawn = [
+        "  ".join(
+            cell.rjust(width) if name in sheet.right else cell.ljust(width)
+            for cell, width, name in zip(line, widths, sheet.columns, strict=True)
+        ).rstrip()
+        for line in lines
+    ]
+    return "\n".join([sheet.title, *(f"  {line}" for line in drawn)])
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|").replace("\n", "<br>")
+
+
+def _unfolded(row: tuple[str, ...]) -> list[tuple[str, ...]]:
+    """A row whose cells hold several lines, as several rows."""
+    folded = [cell.split("\n") for cell in row]
+    height = max(len(lines) for lines in folded)
+    return [tuple(lines[i] if i < len(lines) else "" for lines in folded) for i in range(height)]
+
+
+def _table(sheet: Sheet) -> Table:
+    table = Table(title=sheet.title, title_justify="left", title_style="bold", header_style="bold", pad_edge=False)
+    for name in sheet.columns:
+        table.add_column(name, justify="right" if name in sheet.right else "left", overflow="fold")
+    for row in sheet.rows:
+        style = next((tint for mark, tint in _MARKS.values() if row[1].startswith(f"{mark} ")), None)
+        table.add_row(*(Text(cell, _STATE_STYLES.get(cell, "")) for cell in row), style=style)
+    return table
+
+
+def _pools(pools: Iterable[PoolReview]) -> Sheet:
+    columns = ("pool", "trust", "class", "signal", "region", "zones", "shape", "min", "max", "stable", "canary")
+    rows: list[tuple[str, ...]] = []
+    for pool in pools:
+        for index, group in enumerate(pool.groups):
+            head = (pool.key, pool.trust_level, f"{pool.machine_class} ({pool.machine_type})", pool.signal)
+            zones = " ".join(zone.rsplit("-", 1)[1] for zone in group.zones)
+            size = (str(group.min), str(group.max))
+            place = (group.region, zones, group.shape)
+            rows.append((*(head if index == 0 else ("",) * 4), *place, *size, group.stable or "-", _canary(group)))
+    return Sheet("Pools", columns, tuple(rows), frozenset({"min", "max"}))
+
+
+def _canary(group: fleet_group.Group) -> str:
+    """The canary of one group with its share of the VMs."""
+    match group.canary, group.canary_share:
+        case None, _:
+            return "-"
+        case version, None:
+            return f"{version} (whole group)"
+        case version, CanaryInstances(instances=count):
+            return f"{version} ({count} VMs)"
+        case version, share:
+            return f"{version} ({share.percent} %)"
+
+
+def _levels(review: Review) -> Sheet:
+    rows = [
+        (lv.level, lv.runner_group, ", ".join(lv.repositories), lv.events, lv.account, lv.artifact_bucket)
+        for lv in review.levels
+    ]
+    columns = ("level", "runner group", "repositories", "events", "account", "artifacts")
+    return Sheet("Trust levels", columns, tuple(rows))
+
+
+def _versions(listed: Iterable[VersionReview]) -> Sheet:
+    rows = [(v.id, v.role, v.runner, str(v.deadline or "none"), v.state) for v in listed]
+    return Sheet("Versions", ("version", "role", "runner", "runner deadline", "state"), tuple(rows))
+
+
+def _capacity(review: Review) -> Sheet:
+    rows = [(region, *_hardware(review.smallest[region]), *_hardware(peak)) for region, peak in review.peak.items()]
+    columns = ("region", "VMs", "vCPU", "memory GB", "GPUs", "peak VMs", "peak vCPU", "peak memory GB", "peak GPUs")
+    return Sheet("Capacity, at minimum and at peak", columns, tuple(rows), frozenset(columns) - {"region"})
+
+
+def _hardware(capacity: Capacity) -> tuple[str, str, str, str]:
+    gpus = ", ".join(f"{count} {name.removeprefix('nvidia-')}" for name, count in sorted(capacity.gpu.items()))
+    return f"{capacity.vms:,}", f"{capacity.vcpu:,}", f"{capacity.memory_gb:,.0f}", gpus or "-"
+
+
+def _resources(review: Review) -> tuple[tuple[str, str], ...]:
+    counted = [(token, str(count)) for token, count in review.resources.items()]
+    return (*counted, ("all", str(sum(review.resources.values()))))

@@ -1,0 +1,161 @@
+"""What a reviewer sees of one environment, as plain data. Rendering is `rehearsal.render`'s."""
+
+from __future__ import annotations
+
+import datetime
+from dataclasses import dataclass, field
+from typing import Any
+
+from fleet import capacity, versions
+from fleet.capacity import Capacity
+from fleet.group import Group
+from fleet.settings import Settings
+from rehearsal.inventory import Inventory
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PoolReview:
+    """One pool: what jobs ask for, and where its VMs are."""
+
+    key: str
+    trust_level: str
+    machine_class: str
+    machine_type: str
+    signal: str
+    labels: tuple[str, ...]
+    groups: tuple[Group, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VersionReview:
+    """One version: its runner's deadline, where that stands, and what the version is to this environment."""
+
+    id: str
+    runner: str
+    deadline: datetime.date | None
+    state: versions.DeadlineState
+    role: versions.Role
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LevelReview:
+    """One trust level: the runner group it serves and the events that may reach it."""
+
+    level: str
+    runner_group: str
+    repositories: tuple[str, ...]
+    events: str
+    account: str
+    artifact_bucket: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Review:
+    """One environment. With faults, everything else is empty: a faulty configuration declares no fleet."""
+
+    environment: str
+    pools: tuple[PoolReview, ...] = ()
+    levels: tuple[LevelReview, ...] = ()
+    versions: tuple[VersionReview, ...] = ()
+    smallest: dict[str, Capacity] = field(default_factory=dict[str, Capacity])
+    peak: dict[str, Capacity] = field(default_factory=dict[str, Capacity])
+    resources: dict[str, int] = field(default_factory=dict[str, int])
+    faults: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """The contract of `scripts/preview --json`; capacity is the peak."""
+        return {
+            "environment": self.environment,
+            "pools": [_pool_json(pool) for pool in self.pools],
+            "versions": [
+                {
+                    "id": version.id,
+                    "runner": version.runner,
+                    "deadline": version.deadline.isoformat() if version.deadline else None,
+                    "state": version.state,
+                    "role": version.role,
+                }
+                for version in self.versions
+            ],
+            "capacity": {
+                region: {"vcpu": peak.vcpu, "gpu": dict(sorted(peak.gpu.items())), "memory_gb": peak.memory_gb}
+                for region, peak in self.peak.items()
+            },
+            "resources": self.resources,
+            "faults": list(self.faults),
+            "warnings": list(self.warnings),
+        }
+
+
+def _pool_json(pool: PoolReview) -> dict[str, Any]:
+    return {
+        "key": pool.key,
+        "trust_level": pool.trust_level,
+        "machine_class": pool.machine_class,
+        "signal": pool.signal,
+        "labels": list(pool.labels),
+        "groups": [
+            {
+                "name": group.name,
+                "region": group.region,
+                "zones": list(group.zones),
+                "shape": group.shape,
+                "min": group.min,
+                "max": group.max,
+                "stable": group.stable,
+                "canary": group.canary,
+            }
+            for group in pool.groups
+        ],
+    }
+
+
+def review(settings: Settings, inventory: Inventory, on: datetime.date, warnings: tuple[str, ...]) -> Review:
+    """What there is to see of a configuration without faults, on a given day."""
+    names = settings.names
+    return Review(
+        environment=settings.environment,
+        pools=tuple(
+            PoolReview(
+                key=key,
+                trust_level=pool.trust,
+                machine_class=pool.machine_class,
+                machine_type=settings.machine_classes[pool.machine_class].machine_type,
+                signal=pool.scaling.signal,
+                labels=settings.runner_labels(key, settings.rollout.stable),
+                groups=settings.groups(key),
+            )
+            for key, pool in sorted(settings.pools.items())
+        ),
+        levels=tuple(
+            LevelReview(
+                level=level,
+                runner_group=trust.runner_group,
+                repositories=tuple(sorted(trust.repositories)),
+                events="any" if trust.allowed_events == "any" else ", ".join(sorted(trust.allowed_events)),
+                account=names.account(level),
+                artifact_bucket=names.artifact_bucket(level, trust.artifacts.bucket),
+            )
+            for level, trust in sorted(settings.trust_levels.items())
+        ),
+        versions=tuple(
+            _version(settings, version, on) for version in sorted(settings.versions, key=versions.version_key)
+        ),
+        smallest=capacity.by_region(settings.sized_groups(), "min"),
+        peak=capacity.by_region(settings.sized_groups(), "max"),
+        resources=inventory.counts(),
+        warnings=warnings,
+    )
+
+
+def _version(settings: Settings, version: str, on: datetime.date) -> VersionReview:
+    release = settings.versions[version].runner
+    due = versions.deadline(release, settings.runner_releases)
+    return VersionReview(
+        id=version,
+        runner=release,
+        deadline=due,
+        state=versions.deadline_state(due, on),
+        role=versions.role(version, settings.rollout),
+    )

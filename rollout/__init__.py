@@ -1,0 +1,1 @@
+"""The operators' edits of configuration, each through one validated function."""

@@ -1,0 +1,132 @@
+"""`scripts/cut-version ID`: adds a version to Pulumi.yaml that pins the boot bundle which the tree makes now.
+
+The new entry is a copy of the newest one, comments included, right below it; only its id, its digest and, with
+--runner, its runner release differ. Not one other byte of the file changes. Nothing is written unless the result is a
+configuration in which exactly that entry is new.
+
+Exit codes: 0 the entry is written; 2 it cannot be, and nothing was.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any, Final
+
+import click
+from ruamel.yaml import YAML
+
+from fleet.errors import one_of
+from fleet.schema.version import VERSION_ID
+from fleet.versions import newest, version_key
+from startup import bundle
+
+SECTION: Final = "runner-fleet:versions"
+FILE: Final = "Pulumi.yaml"
+
+
+class CutError(Exception):
+    """The version cannot be cut. Its text is one line for people."""
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.argument("version_id", metavar="ID")
+@click.option("--runner", metavar="RELEASE", help="Pin another runner release, one of runner_releases.")
+def main(version_id: str, runner: str | None) -> None:
+    """Cut version ID (the day, such as 2026-11-30; a second one of that day is 2026-11-30-1)."""
+    path = Path(FILE)
+    digest = bundle.build(Path("startup")).digest
+    try:
+        text = cut(path.read_text(encoding="utf-8"), version_id, digest, runner)
+    except CutError as error:
+        click.echo(f"cut-version: {error}", err=True)
+        sys.exit(2)
+    _write(path, text)
+    click.echo(f"{FILE}: added version {version_id}, boot bundle {digest[:19]}…")
+    click.echo(f'next: name it as canary ("{version_id}") in Pulumi.testing.yaml; scripts/preview shows what that does')
+
+
+def cut(text: str, version_id: str, digest: str, runner: str | None = None) -> str:
+    """The text of Pulumi.yaml with one more version. Raises CutError where it would not be a sound new one."""
+    config = _config(text)
+    versions: dict[str, Any] = config[SECTION]["value"]
+    last = newest(versions)
+    if last is None:
+        raise CutError(f"{SECTION} lists no version to start from; add the first one by hand")
+    _check_id(version_id, versions, last)
+    old = versions[last]
+    if runner is not None and runner not in config["runner-fleet:runner_releases"]["value"]:
+        known = one_of(config["runner-fleet:runner_releases"]["value"])
+        raise CutError(f"--runner {runner}: not in runner_releases, which lists {known}; add the release first")
+    if old["boot_bundle"] == digest and runner in {None, old["runner"]}:
+        raise CutError(f"version {last} pins the tree's boot bundle already; there is nothing to cut")
+    first, end = _block(text.splitlines(keepends=True), versions, last)
+    lines = text.splitlines(keepends=True)
+    entry = "".join(lines[first:end])
+    entry = entry.replace(last, version_id, 1).replace(old["boot_bundle"], digest, 1)
+    if runner is not None:
+        entry = entry.replace(f'"{old["runner"]}"', f'"{runner}"', 1)
+    if lines[end - 1][-1:] != "\n":
+        lines[end - 1] += "\n"
+    result = "".join([*lines[:end], entry, *lines[end:]])
+    _check_result(text, result, version_id, {**old, "boot_bundle": digest, "runner": runner or old["runner"]})
+    return result
+
+
+def _check_id(version_id: str, versions: dict[str, Any], last: str) -> None:
+    if not re.match(VERSION_ID, version_id):
+        raise CutError(f"ID {version_id}: allowed is YYYY-MM-DD, or YYYY-MM-DD-N from the second of a day")
+    if version_key(version_id) > version_key(last):
+        return
+    day, count = version_key(last)
+    free = f"{day}-{count + 1}"
+    reason = "exists, and versions are immutable" if version_id in versions else f"sorts before the newest, {last}"
+    raise CutError(f"ID {version_id}: {reason}; the next free one is {free}")
+
+
+def _config(text: str) -> Any:
+    return YAML(typ="rt").load(text)["config"]
+
+
+def _block(lines: list[str], versions: Any, key: str) -> tuple[int, int]:
+    """The lines of one entry: from its key to the last line that stands deeper."""
+    first, column = versions.lc.key(key)
+    end = last = first + 1
+    while end < len(lines):
+        line = lines[end]
+        if line.strip() and len(line) - len(line.lstrip(" ")) <= column:
+            break
+        end += 1
+        if line.strip():
+            last = end
+    return first, last
+
+
+def _check_result(before: str, after: str, version_id: str, expected: dict[str, Any]) -> None:
+    """The edit is textual; what it means is compared as data."""
+    old, new = _plain(_config(before)), _plain(_config(after))
+    added = new[SECTION]["value"].pop(version_id, None)
+    if old != new or added != _plain(expected):
+        raise CutError(f"{FILE} is written in a way this command cannot extend safely; copy the newest entry by hand")
+
+
+def _plain(node: Any) -> Any:
+    if isinstance(node, dict):
+        return {str(key): _plain(value) for key, value in node.items()}
+    return [_plain(item) for item in node] if isinstance(node, list) else node
+
+
+def _write(path: Path, text: str) -> None:
+    """Whole or not at all."""
+    handle, name = tempfile.mkstemp(dir=path.parent or Path(), prefix=f".{path.name}.")
+    with os.fdopen(handle, "w", encoding="utf-8") as file:
+        file.write(text)
+    Path(name).chmod(path.stat().st_mode)
+    Path(name).replace(path)
+
+
+if __name__ == "__main__":
+    main(prog_name="scripts/cut-version")

@@ -1,0 +1,191 @@
+"""Pools that must be refused: references, regions and zones, sizes, canaries, scaling, and overlapping labels."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from fleet_configuration import CANARY, DELETE, valid
+from refusal_row import Row
+
+POOL: Final = "pools.presubmit-cpu"
+WEST: Final = f"{POOL}.regions.us-west1"
+GPU_WEST: Final = "pools.presubmit-gpu.regions.us-west1"
+A100: Final = "pools.presubmit-a100"
+WORKDAY: Final = "pools.postsubmit-cpu.scaling.schedules.workday"
+
+_TWIN: Final[dict[str, Any]] = {**valid()["pools"]["presubmit-cpu"], "labels": []}
+
+ROWS: Final = (
+    Row("an unknown trust level", {f"{POOL}.trust": "minimial"}, f"{POOL}.trust", ("did you mean minimal?",)),
+    Row("a level without settings", {f"{POOL}.trust": "releaser"}, f"{POOL}.trust", ("basic, minimal",)),
+    Row("an unknown class", {f"{POOL}.machine_class": "cpus"}, f"{POOL}.machine_class", ("did you mean cpu?",)),
+    Row(
+        "a region not in the network",
+        {f"{POOL}.regions.us-west4": {"zones": ["a"], "max": 1}},
+        f"{POOL}.regions.us-west4",
+        ('"us-west4"', "network.regions", "us-central1, us-east1, us-west1"),
+    ),
+    Row(
+        "a zone of another region",
+        {f"{WEST}.zones": ["us-central1-a"]},
+        f"{WEST}.zones",
+        ('"us-central1-a"', "a zone of us-west1: a, b, c"),
+    ),
+    Row("a zone the region lacks", {f"{WEST}.zones": ["a", "f"]}, f"{WEST}.zones", ('"f"', "choose out of a, b, c")),
+    Row("one zone twice", {f"{WEST}.zones": ["a", "a"]}, f"{WEST}.zones", ("us-west1-a twice", "remove one")),
+    Row(
+        "one zone written in two ways",
+        {f"{WEST}.zones": ["a", "us-west1-a"]},
+        f"{WEST}.zones",
+        ("us-west1-a twice",),
+    ),
+    Row("no zone", {f"{WEST}.zones": []}, f"{WEST}.zones", ("zone letters",)),
+    Row("a minimum above the maximum", {f"{WEST}.min": 11}, f"{WEST}.min", ("saw 11", "write 10 or less")),
+    Row("a fixed pool of two sizes", {f"{GPU_WEST}.min": 1}, f"{GPU_WEST}.min", ("one size", "write min: 2")),
+    Row("a negative minimum", {f"{WEST}.min": -1}, f"{WEST}.min", ("saw -1", "0 to 2000")),
+    Row("a negative maximum", {f"{WEST}.max": -1}, f"{WEST}.max", ("saw -1", "0 to 2000")),
+    Row("a size above a group's limit", {f"{WEST}.max": 2001}, f"{WEST}.max", ("0 to 2000",)),
+    Row("a maximum left out", {f"{WEST}.max": DELETE}, f"{WEST}.max", ("saw nothing", "add max")),
+    Row("a canary of 0 percent", {f"{POOL}.canary": {"percent": 0}}, f"{POOL}.canary.percent", ("1 to 50",)),
+    Row("a canary of 51 percent", {f"{POOL}.canary": {"percent": 51}}, f"{POOL}.canary.percent", ("1 to 50",)),
+    Row("a canary of 120 percent", {f"{POOL}.canary": {"percent": 120}}, f"{POOL}.canary.percent", ("1 to 50",)),
+    Row("a canary of no VM", {f"{POOL}.canary": {"instances": 0}}, f"{POOL}.canary.instances", ("1 to 2000",)),
+    Row(
+        "a canary larger than its group",
+        {f"{POOL}.canary": {"instances": 11}},
+        f"{POOL}.canary.instances",
+        ("saw 11", "us-central1's max, 10"),
+        also=(f"{POOL}.canary.instances",),
+    ),
+    Row(
+        "two kinds of canary",
+        {f"{POOL}.canary": {"instances": 1, "percent": 10}},
+        f"{POOL}.canary",
+        ('"percent": 10',),
+    ),
+    Row(
+        "two versions on BALANCED, by count",
+        {f"{A100}.canary": {"instances": 1}},
+        f"{A100}.canary",
+        ("BALANCED group holds one version", "write {regions: [us-central1]}"),
+    ),
+    Row(
+        "two versions on BALANCED, by share",
+        {f"{A100}.canary": {"percent": 10}},
+        f"{A100}.canary",
+        ("BALANCED group holds one version",),
+    ),
+    Row(
+        "a canary in a region the pool lacks",
+        {f"{A100}.canary": {"regions": ["us-west1"]}},
+        f"{A100}.canary.regions",
+        ('"us-west1"', "us-central1, us-east1"),
+    ),
+    Row(
+        "a canary in every region",
+        {f"{A100}.canary": {"regions": ["us-central1", "us-east1"]}},
+        f"{A100}.canary.regions",
+        ("not all", "leave one region out"),
+    ),
+    Row(
+        "a canary that is the whole BALANCED pool unasked",
+        {f"{A100}.regions.us-central1": DELETE, f"{A100}.canary": DELETE},
+        f"{A100}.canary",
+        ("BALANCED",),
+        not_yet="default_canary gives the only region of a BALANCED pool, which written out is refused",
+    ),
+    Row("a signal nobody has", {f"{POOL}.scaling": {"signal": "cpus"}}, f"{POOL}.scaling", ("jobs | cpu | fixed",)),
+    Row("no signal", {f"{POOL}.scaling": {}}, f"{POOL}.scaling", ("signal: jobs | cpu | fixed | schedule",)),
+    Row("a CPU target of 0", {f"{POOL}.scaling.target": 0}, f"{POOL}.scaling.target", ("above 0, at most 1",)),
+    Row("a CPU target of 1.5", {f"{POOL}.scaling.target": 1.5}, f"{POOL}.scaling.target", ("saw 1.5", "at most 1")),
+    Row(
+        "a cool-down of nothing",
+        {f"{POOL}.scaling.cool_down_seconds": 0},
+        f"{POOL}.scaling.cool_down_seconds",
+        ("saw 0", "15 to 3600"),
+    ),
+    Row(
+        "more idle VMs than the pool may have",
+        {"pools.presubmit-arm64.scaling.idle": 6},
+        "pools.presubmit-arm64.scaling.idle",
+        ("saw 6", "maximum, 5"),
+    ),
+    Row(
+        "more idle VMs than a pool of two regions may have",
+        {f"{POOL}.scaling": {"signal": "jobs", "idle": 21}},
+        f"{POOL}.scaling.idle",
+        ("saw 21", "maximum, 20"),
+        not_yet="the fault is reported once for each region",
+    ),
+    Row("a cron of words", {f"{WORKDAY}.cron": "every weekday"}, f"{WORKDAY}.cron", ("five cron fields", "minute")),
+    Row("a cron of six fields", {f"{WORKDAY}.cron": "0 0 8 * * 1-5"}, f"{WORKDAY}.cron", ("five cron fields",)),
+    Row(
+        "a cron of an hour no day has",
+        {f"{WORKDAY}.cron": "0 25 * * 1-5"},
+        f"{WORKDAY}.cron",
+        ("0 25",),
+        not_yet="the cron pattern counts fields and knows no ranges",
+    ),
+    Row(
+        "a cron of five words",
+        {f"{WORKDAY}.cron": "at eight on each weekday"},
+        f"{WORKDAY}.cron",
+        ("five cron fields",),
+        not_yet="the cron pattern takes any word for a field",
+    ),
+    Row(
+        "a time zone nobody has",
+        {f"{WORKDAY}.time_zone": "America/Los_Angelos"},
+        f"{WORKDAY}.time_zone",
+        ("did you mean America/Los_Angeles?",),
+    ),
+    Row(
+        "a schedule shorter than 5 minutes",
+        {f"{WORKDAY}.duration_seconds": 299},
+        f"{WORKDAY}.duration_seconds",
+        ("saw 299", "300 to"),
+    ),
+    Row("a schedule above the maximum", {f"{WORKDAY}.min": 9}, f"{WORKDAY}.min", ("saw 9", "write 8 or less")),
+    Row(
+        "a schedule that Google cannot name",
+        {
+            "pools.postsubmit-cpu.scaling.schedules.Work Day": valid()["pools"]["postsubmit-cpu"]["scaling"][
+                "schedules"
+            ]["workday"]
+        },
+        "pools.postsubmit-cpu.scaling.schedules.Work Day",
+        ("lower-case",),
+        not_yet="schedule names reach the autoscaler unchecked",
+    ),
+    Row(
+        "trust and class twice",
+        {"pools.presubmit-more": {**_TWIN, "labels": ["build-farm"]}},
+        "pools.presubmit-more.labels",
+        ("every label of presubmit-cpu", "merge the two pools"),
+    ),
+    Row(
+        "labels that another pool's contain",
+        {"pools.presubmit-more": _TWIN},
+        "pools.presubmit-more.labels",
+        ("every label of presubmit-cpu but build-farm",),
+    ),
+    Row(
+        "labels that differ in case only",
+        {"pools.presubmit-more": {**_TWIN, "labels": ["Build-Farm"]}},
+        "pools.presubmit-more.labels",
+        ("every label of presubmit-cpu",),
+    ),
+    Row("a label with a comma", {f"{POOL}.labels": ["a,b"]}, f"{POOL}.labels", ('"a,b"', "without comma")),
+    Row(
+        "more labels than a runner takes",
+        {f"{POOL}.labels": [f"label-{number}" for number in range(90)]},
+        f"{POOL}.labels",
+        ("90 further labels", "100 labels in all"),
+    ),
+    Row(
+        "a canary version without the class's image",
+        {f"versions.{CANARY}.images.arm64": DELETE},
+        f"versions.{CANARY}.images",
+        ("images for cpu, gpu", "pools.presubmit-arm64 needs of the canary", "add images.arm64"),
+    ),
+)

@@ -1,0 +1,22 @@
+"""Fixtures of the startup tests: a cloud on loopback, and a machine that boots against it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.startup.cloud import Cloud
+from tests.startup.machine import Machine
+
+
+@pytest.fixture
+def cloud() -> Iterator[Cloud]:
+    with Cloud() as cloud:
+        yield cloud
+
+
+@pytest.fixture
+def machine(tmp_path: Path, cloud: Cloud) -> Machine:
+    return Machine(tmp_path, cloud)
