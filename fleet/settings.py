@@ -124,7 +124,12 @@ def read(get: Callable[[str], Any], *, environment: str, tree_bundle: str) -> Se
 
 
 def _settings(draft: Draft) -> Settings:
-    assert draft.google and draft.github and draft.network and draft.lifecycle and draft.rollout  # parse() saw to it
+    # parse() saw to it: a section that is not there is a fault.
+    assert draft.google
+    assert draft.github
+    assert draft.network
+    assert draft.lifecycle
+    assert draft.rollout
     return Settings(
         environment=draft.environment,
         google=draft.google,

@@ -1,8 +1,8 @@
 """What changes between two inventories, said by pool: created, changed, replaced, removed, frozen.
 
-Resources are matched by type and name within their parents, so two stacks compare as well as two revisions. `frozen`
-is an edit that the engine will ignore, because the resource ignores changes to it: a template of a version that
-exists already keeps what it was made with.
+Resources are matched by type and name within their parents, so two stacks compare as well as two revisions of one;
+between stacks a resource merely `differs`. `frozen` is an edit that the engine will ignore, because the resource
+ignores changes to it: a template of a version that exists already keeps what it was made with.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Final, Literal, cast, get_args
 from rehearsal.inventory import Inventory, Plain, Resource
 from rehearsal.replacement import replaces
 
-Action = Literal["created", "removed", "replaced", "changed", "frozen"]
+Action = Literal["created", "removed", "replaced", "changed", "frozen", "differs"]
 
 ACTIONS: Final[tuple[Action, ...]] = get_args(Action)
 GROUP_TYPE: Final = "gcp:compute/regionInstanceGroupManager:RegionInstanceGroupManager"
@@ -41,15 +41,33 @@ class Change:
     owner: str
     """The component at the top that holds it: `RunnerPool presubmit-cpu`."""
     resource: Resource
+    """As it will be; as it was, for one that is removed."""
+    goes: str = ""
+    """The name of the group that goes, with its VMs."""
     properties: tuple[PropertyChange, ...] = ()
 
     @property
     def consequence(self) -> str:
-        """What a reviewer must know of running VMs; empty where nothing happens to any."""
-        if self.action == "frozen":
-            return "no effect: the template exists and is frozen; scripts/cut-version ID makes a version with the edit"
-        if self.resource.type != GROUP_TYPE:
+        """What a reviewer must know beyond the values; empty where they say it all."""
+        resource = self.resource
+        if self.action == "differs":
             return ""
+        if self.action == "frozen":
+            if resource.type == GROUP_TYPE:
+                return "no effect: something else sizes the group once it exists"
+            return "no effect: the template exists and is frozen; scripts/cut-version ID makes a version with the edit"
+        if self.action == "removed" and resource.options.get("protect"):
+            return "protected: `pulumi up` refuses until it is unprotected by hand"
+        if self.action == "removed" and resource.options.get("retain_on_delete"):
+            return "stays in the cloud: retained on delete"
+        if "role" in resource.inputs and "member" in resource.inputs:
+            verb = "loses" if self.action == "removed" else "gets"
+            target = resource.inputs.get("bucket") or resource.inputs.get("secretId") or resource.inputs.get("project")
+            return f"{resource.inputs['member']} {verb} {resource.inputs['role']} on {target}"
+        return self._group_consequence if resource.type == GROUP_TYPE else ""
+
+    @property
+    def _group_consequence(self) -> str:
         match self.action:
             case "replaced":
                 return "a new group is made first, then the old one goes with its VMs: drain it before"
@@ -74,7 +92,7 @@ class Comparison:
             return f"no changes against {self.base}"
         counts = [(action, sum(change.action == action for change in self.changes)) for action in ACTIONS]
         line = ", ".join(f"{count} {action}" for action, count in counts if count)
-        lost = [c.resource.name for c in self.changes if c.consequence and c.action in {"replaced", "removed"}]
+        lost = [change.goes for change in self.changes if change.goes]
         return f"{line}; groups that go: {', '.join(lost)}" if lost else line
 
     def to_json(self) -> Plain:
@@ -105,49 +123,65 @@ def changes(before: Inventory, after: Inventory) -> tuple[Change, ...]:
     old = {resource.key: resource for resource in before.resources if resource.custom}
     new = {resource.key: resource for resource in after.resources if resource.custom}
     owners = _owners(before) | _owners(after)
+    edit = _deployed if before.stack == after.stack else _differing
     found: list[Change] = []
     for key in old.keys() | new.keys():
         if key not in new:
-            found.append(Change("removed", owners[key], old[key]))
+            goes = old[key].inputs["name"] if old[key].type == GROUP_TYPE and edit is _deployed else ""
+            found.append(Change("removed", owners[key], old[key], goes))
         elif key not in old:
             found.append(Change("created", owners[key], new[key]))
-        elif edited := _edited(owners[key], old[key], new[key]):
-            found.append(edited)
+        elif old[key].inputs != new[key].inputs:
+            found.append(edit(owners[key], old[key], new[key]))
     return tuple(sorted(found, key=lambda change: (change.owner, change.resource.name, change.resource.type)))
 
 
-def _edited(owner: str, old: Resource, new: Resource) -> Change | None:
-    differing = [key for key in {**old.inputs, **new.inputs} if old.inputs.get(key) != new.inputs.get(key)]
-    if not differing:
-        return None
+def _differing(owner: str, old: Resource, new: Resource) -> Change:
+    """Between two stacks nothing is deployed: a difference is one, and has no consequence."""
+    return Change("differs", owner, new, properties=tuple(_differences("", old.inputs, new.inputs)))
+
+
+def _deployed(owner: str, old: Resource, new: Resource) -> Change:
+    """Between two revisions of one stack, what an engine would make of the edit."""
+    changed = [key for key in {**old.inputs, **new.inputs} if old.inputs.get(key) != new.inputs.get(key)]
     ignored: list[str] = new.options.get("ignore_changes", [])
-    effective = [key for key in differing if "*" not in ignored and key not in ignored]
-    shown = effective or differing
+    effective = [key for key in changed if "*" not in ignored and key not in ignored]
     properties = tuple(
-        change for key in sorted(shown) for change in _differences(key, old.inputs.get(key), new.inputs.get(key))
+        change
+        for key in sorted(effective or changed)
+        for change in _differences(f".{key}", old.inputs.get(key), new.inputs.get(key))
     )
     if not effective:
-        return Change("frozen", owner, new, properties)
-    return Change("replaced" if replaces(new, effective) else "changed", owner, new, properties)
+        return Change("frozen", owner, new, properties=properties)
+    if not replaces(new, effective):
+        return Change("changed", owner, new, properties=properties)
+    return Change("replaced", owner, new, old.inputs["name"] if new.type == GROUP_TYPE else "", properties)
 
 
 def _differences(path: str, old: Plain, new: Plain) -> Iterator[PropertyChange]:
-    if isinstance(old, dict) and isinstance(new, dict):
-        left, right = cast("dict[str, Plain]", old), cast("dict[str, Plain]", new)
-        pairs = [(f"{path}.{key}", left.get(key), right.get(key)) for key in sorted({**left, **right})]
-    elif (
-        isinstance(old, list)
-        and isinstance(new, list)
-        and len(cast("list[Plain]", old)) == len(cast("list[Plain]", new))
-    ):
-        both = zip(cast("list[Plain]", old), cast("list[Plain]", new), strict=True)
-        pairs = [(f"{path}[{index}]", *pair) for index, pair in enumerate(both)]
-    else:
-        yield PropertyChange(path, _short(old), _short(new))
+    left, right = _children(old), _children(new)
+    # Plain lists of different length are said whole: which element went is a guess.
+    if left is None or right is None or (len(left) != len(right) and "[0]" in {**left, **right}):
+        yield PropertyChange(path.removeprefix("."), _short(old), _short(new))
         return
-    for inner, before, after in pairs:
-        if before != after:
-            yield from _differences(inner, before, after)
+    for key in sorted({**left, **right}):
+        if left.get(key) != right.get(key):
+            yield from _differences(f"{path}{key}", left.get(key), right.get(key))
+
+
+def _children(value: Plain) -> dict[str, Plain] | None:
+    """What a value holds, by how its path goes on; None for what holds nothing."""
+    if isinstance(value, dict):
+        return {f".{key}": item for key, item in cast("dict[str, Plain]", value).items()}
+    if isinstance(value, list):
+        items = cast("list[Plain]", value)
+        return {f"[{_label(item, index)}]": item for index, item in enumerate(items)}
+    return None
+
+
+def _label(item: Plain, index: int) -> str:
+    """Elements that have a name, as a group's versions do, are told apart by it; others by their place."""
+    return str(cast("dict[str, Plain]", item).get("name", index)) if isinstance(item, dict) else str(index)
 
 
 def _short(value: Plain) -> str:

@@ -26,7 +26,7 @@ UNKNOWN: Final = "04da6b54-80e4-46f7-96ec-b56ff0331ba9"
 """How the SDK writes a value that only a deployment knows."""
 
 _SIGNATURE: Final = "4dabf18193072939515e22adb298388d"
-_SECRET: Final = "1b47061264138c4ac30d75fd1eb44270"
+_SECRET: Final = "1b47061264138c4ac30d75fd1eb44270"  # noqa: S105 - how the SDK marks a secret, itself none
 _ASSET: Final = "c44067f5952c0a294b673a41bacd8c17"
 
 

@@ -27,6 +27,7 @@ _MARKS: Final[dict[Action, tuple[str, str]]] = {
     "replaced": ("±", "magenta"),
     "removed": ("-", "red"),
     "frozen": ("=", "cyan"),
+    "differs": ("≠", "yellow"),
 }
 _STATE_STYLES: Final = {"newest": "green", "within": "green", "near": "yellow", "past": "bold red"}
 
@@ -81,6 +82,7 @@ def _fleet(review: Review) -> tuple[Sheet, ...]:
     return (
         _pools(review.pools),
         _levels(review),
+        Sheet("Services", ("service", "name", "what"), tuple((s.service, s.name, s.facts) for s in review.services)),
         _versions(review.versions),
         _capacity(review),
         Sheet("Resources", ("type", "count"), _resources(review), frozenset({"count"})),

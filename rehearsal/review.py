@@ -50,12 +50,22 @@ class LevelReview:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ServiceReview:
+    """Something that all pools share, and what there is to know of it."""
+
+    service: str
+    name: str
+    facts: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Review:
     """One environment. With faults, everything else is empty: a faulty configuration declares no fleet."""
 
     environment: str
     pools: tuple[PoolReview, ...] = ()
     levels: tuple[LevelReview, ...] = ()
+    services: tuple[ServiceReview, ...] = ()
     versions: tuple[VersionReview, ...] = ()
     smallest: dict[str, Capacity] = field(default_factory=dict[str, Capacity])
     peak: dict[str, Capacity] = field(default_factory=dict[str, Capacity])
@@ -139,6 +149,7 @@ def review(settings: Settings, inventory: Inventory, on: datetime.date, warnings
             )
             for level, trust in sorted(settings.trust_levels.items())
         ),
+        services=_services(settings),
         versions=tuple(
             _version(settings, version, on) for version in sorted(settings.versions, key=versions.version_key)
         ),
@@ -146,6 +157,35 @@ def review(settings: Settings, inventory: Inventory, on: datetime.date, warnings
         peak=capacity.by_region(settings.sized_groups(), "max"),
         resources=inventory.counts(),
         warnings=warnings,
+    )
+
+
+def _services(settings: Settings) -> tuple[ServiceReview, ...]:
+    names, lifecycle = settings.names, settings.lifecycle
+    egress = {"external_ip": "an external address a VM", "nat": "Cloud NAT, no external addresses"}
+    newest = settings.versions[settings.newest_version]
+    return (
+        ServiceReview(
+            service="network",
+            name=names.network,
+            facts=f"{len(settings.network.regions)} regions; {egress[settings.network.egress]}; nothing gets in but "
+            f"health probes to port {lifecycle.health_port}",
+        ),
+        ServiceReview(
+            service="health check",
+            name=names.of("health"),
+            facts=f"heals {lifecycle.healing_initial_delay_seconds} s after a VM's start at the earliest",
+        ),
+        ServiceReview(
+            service="boot bundle",
+            name=names.boot_bucket,
+            facts=f"{newest.boot_bundle[:19]}… of {settings.newest_version}",
+        ),
+        ServiceReview(
+            service="GitHub App key",
+            name=settings.github.app_key_secret,
+            facts=f"readable by {names.account('broker')} alone",
+        ),
     )
 
 

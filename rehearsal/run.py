@@ -36,8 +36,8 @@ def rehearse(
 ) -> Inventory:
     """Run a program and return what it registered, all of it drained.
 
-    `on_register` is called with the number of registrations so far. Raises whatever the program raises, LookupRefusedError
-    for a look-up, and ProgramError for two resources of one URN.
+    `on_register` is called with the number of registrations so far. Raises whatever the program raises,
+    LookupRefusedError for a look-up, and ProgramError for two resources of one URN.
     """
     monitor = RecordingMonitor(PROJECT, stack, on_register)
     with _engine(monitor, stack):
