@@ -9,6 +9,7 @@ from typing import Final
 import pulumi
 from pulumi_gcp import compute
 
+from fleet.metadata import HEALTH_PORT
 from fleet.naming import Names
 from fleet.settings import Settings
 
@@ -21,7 +22,7 @@ _LAST_PRIORITY: Final = 65534
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FleetNetworkArgs:
-    """The settings say regions, ranges, egress, and the one port that Google's health probes may reach."""
+    """The settings say regions, ranges and egress."""
 
     settings: Settings
 
@@ -77,7 +78,7 @@ class FleetNetwork(pulumi.ComponentResource):
             priority=1000,
             source_ranges=list(HEALTH_PROBE_RANGES),
             target_tags=[names.vm_tag],
-            allows=[compute.FirewallAllowArgs(protocol="tcp", ports=[str(args.settings.lifecycle.health_port)])],
+            allows=[compute.FirewallAllowArgs(protocol="tcp", ports=[str(HEALTH_PORT)])],
             opts=child,
         )
         if args.settings.network.egress == "nat":

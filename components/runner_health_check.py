@@ -8,6 +8,7 @@ from typing import Final
 import pulumi
 from pulumi_gcp import compute
 
+from fleet.metadata import HEALTH_PORT
 from fleet.settings import Settings
 
 HEALTH_PATH: Final = "/healthz"
@@ -15,7 +16,7 @@ HEALTH_PATH: Final = "/healthz"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunnerHealthCheckArgs:
-    """The settings say where the VM's health server listens."""
+    """The settings give the fleet's name."""
 
     settings: Settings
 
@@ -34,9 +35,7 @@ class RunnerHealthCheck(pulumi.ComponentResource):
             timeout_sec=5,
             healthy_threshold=1,
             unhealthy_threshold=3,
-            http_health_check=compute.HealthCheckHttpHealthCheckArgs(
-                port=args.settings.lifecycle.health_port, request_path=HEALTH_PATH
-            ),
+            http_health_check=compute.HealthCheckHttpHealthCheckArgs(port=HEALTH_PORT, request_path=HEALTH_PATH),
             opts=pulumi.ResourceOptions(parent=self),
         )
         self.health_check_id = check.id

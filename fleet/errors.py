@@ -24,7 +24,8 @@ class Fault:
     fix: str
 
     def __str__(self) -> str:
-        return f"{dotted(self.path)}: saw {self.seen}; allowed: {self.allowed}; fix: {self.fix}"
+        line = f"{dotted(self.path)}: saw {self.seen}; allowed: {self.allowed}; fix: {self.fix}"
+        return " ".join(line.split())  # a key may hold a line break; a fault is one line
 
 
 class ConfigError(Exception):
@@ -58,8 +59,14 @@ def nearest(word: str, known: Iterable[str]) -> str | None:
 
 
 def unknown_name(path: Path, seen: str, known: Iterable[str], noun: str) -> Fault:
-    """The fault of a reference that points at nothing, with the nearest known name as its fix."""
+    """The fault of a reference that points at nothing declared, with the nearest known name as its fix."""
     names = sorted(known)
     guess = nearest(seen, names)
-    fix = f"did you mean {guess}?" if guess else f"name an existing {noun}, or declare {seen} first"
+    fix = f"did you mean {guess}?" if guess else f"name an existing {noun}, or declare {show(seen)} first"
     return Fault(path, show(seen), f"a declared {noun}: {one_of(names)}", fix)
+
+
+def not_in_the_world(path: Path, seen: str, known: Iterable[str], noun: str) -> Fault:
+    """The fault of a name that somebody else makes, and did not; the list is too long for a line."""
+    guess = nearest(seen, known)
+    return Fault(path, show(seen), noun, f"did you mean {guess}?" if guess else f"name {noun}")

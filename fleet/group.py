@@ -47,9 +47,14 @@ def zone_name(region: str, zone: str) -> str:
     return zone if zone.startswith(f"{region}-") else f"{region}-{zone}"
 
 
-def default_canary(shape: Shape, regions: tuple[str, ...]) -> Canary:
-    """One VM of each group; a BALANCED group cannot hold two versions, so there it is the first region by name."""
-    return CanaryRegions(regions=(min(regions),)) if shape == "balanced" else CanaryInstances(instances=1)
+def default_canary(shape: Shape, regions: tuple[str, ...]) -> Canary | None:
+    """One VM of each group; a BALANCED group cannot hold two versions, so there it is the first region by name.
+
+    A BALANCED pool of one region has no canary: all of it, or nothing, would run the trial version.
+    """
+    if shape == "even":
+        return CanaryInstances(instances=1)
+    return CanaryRegions(regions=(min(regions),)) if len(regions) > 1 else None
 
 
 def groups(key: str, pool: PoolSettings, shape: Shape, rollout: Rollout, names: Names) -> tuple[Group, ...]:
@@ -63,9 +68,9 @@ def groups(key: str, pool: PoolSettings, shape: Shape, rollout: Rollout, names: 
 _Runs = tuple[str | None, str | None, CanaryInstances | CanaryPercent | None]
 
 
-def _runs(region: str, rollout: Rollout, canary: Canary) -> _Runs:
+def _runs(region: str, rollout: Rollout, canary: Canary | None) -> _Runs:
     """The stable version, the version under trial, and the trial's share, of the group in one region."""
-    if rollout.canary is None:
+    if rollout.canary is None or canary is None:
         return rollout.stable, None, None
     if not isinstance(canary, CanaryRegions):
         return rollout.stable, rollout.canary, canary

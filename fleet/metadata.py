@@ -17,6 +17,10 @@ from fleet.settings import Settings
 
 PREFIX: Final = "runner-"
 
+HEALTH_PORT: Final = 8080
+"""Where every VM's health server listens. No configuration: firewall and health check would follow an edit at once,
+frozen templates never, and all their VMs would be healed to death."""
+
 ARCHIVE_URL: Final = (
     "https://github.com/actions/runner/releases/download/v{release}/actions-runner-linux-{arch}-{release}.tar.gz"
 )
@@ -77,7 +81,7 @@ def runner_metadata(settings: Settings, pool: str, version: str) -> RunnerMetada
         artifact_bucket=names.artifact_bucket(wanted.trust, level.artifacts.bucket),
         cache_bucket=names.cache_bucket(cache) if cache else "",
         cache_writable="true" if cache == wanted.trust else "false",
-        health_port=str(settings.lifecycle.health_port),
+        health_port=str(HEALTH_PORT),
         boot_deadline_seconds=str(settings.lifecycle.boot_deadline_seconds),
         max_run_seconds=str(settings.lifecycle.max_run_seconds),
     )

@@ -10,12 +10,18 @@ from collections.abc import Collection, Iterator
 
 from fleet import capacity
 from fleet.settings import Settings
+from fleet.trust import LEVELS
 from fleet.versions import deadline, deadline_state, role
 
 
 def warnings(settings: Settings, on: datetime.date, used_elsewhere: Collection[str]) -> tuple[str, ...]:
     """All warnings on a given day. `used_elsewhere` are the versions that other stacks run, try or keep."""
-    return (*_deadlines(settings, on), *_unused(settings, used_elsewhere), *_quotas(settings))
+    return (
+        *_deadlines(settings, on),
+        *_unused(settings, used_elsewhere),
+        *_open_levels(settings),
+        *_quotas(settings),
+    )
 
 
 def _deadlines(settings: Settings, on: datetime.date) -> Iterator[str]:
@@ -39,6 +45,17 @@ def _unused(settings: Settings, used_elsewhere: Collection[str]) -> Iterator[str
             continue  # the newest was just cut: its canary is the next edit
         if role(version, settings.rollout) == "unused":
             yield f"versions.{version}: no stack runs, tries or keeps it; remove it, or name it under rollout.keep"
+
+
+def _open_levels(settings: Settings) -> Iterator[str]:
+    """A runner group without a list of workflows takes jobs from a pull request's own workflow file."""
+    for level, trust in sorted(settings.trust_levels.items()):
+        if LEVELS[level].rank > 0 and not trust.workflows:
+            yield (
+                f"trust_levels.{level}.workflows: none is listed, so any workflow of its repositories, a pull "
+                "request's too, may ask for its runners; list those of the main branch as "
+                "OWNER/REPO/.github/workflows/FILE.yml@refs/heads/main"
+            )
 
 
 def _quotas(settings: Settings) -> Iterator[str]:

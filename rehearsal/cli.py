@@ -62,7 +62,7 @@ def main(
     if strict and seen.warnings:
         sys.exit(1)
     if with_engine:
-        _engine(root, stack, with_credentials=not no_credentials)
+        _engine(root, stack, with_credentials=not no_credentials, quiet_stdout=style == "json")
 
 
 def _rehearse(root: Path, stack: str, on: datetime.date, against: str | None) -> tuple[Review, Comparison | None]:
@@ -145,13 +145,14 @@ def _progress(what: str) -> Generator[Callable[[int], None] | None]:
         yield lambda count: status.update(f"{what} … {count} resources")
 
 
-def _engine(root: Path, stack: str, *, with_credentials: bool) -> None:
+def _engine(root: Path, stack: str, *, with_credentials: bool, quiet_stdout: bool) -> None:
     try:
         cli = engine.find_cli(root)
     except engine.NoEngineError as error:
         click.echo(str(error), err=True)
         sys.exit(engine.NOT_INSTALLABLE)
     click.echo(f"\nThe real engine: {cli} preview --stack {stack}", err=True)
-    code = engine.preview(root, stack, cli, with_credentials=with_credentials)
+    output = sys.stderr if quiet_stdout else sys.stdout
+    code = engine.preview(root, stack, cli, with_credentials=with_credentials, output=output)
     if code:
         sys.exit(code)

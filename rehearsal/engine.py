@@ -11,7 +11,7 @@ import shutil
 import subprocess
 import tempfile
 from pathlib import Path
-from typing import Final
+from typing import Final, TextIO
 
 from pulumi.automation import PulumiCommand
 
@@ -42,7 +42,7 @@ def find_cli(root: Path) -> str:
     return str(installed)
 
 
-def preview(root: Path, stack: str, cli: str, *, with_credentials: bool) -> int:
+def preview(root: Path, stack: str, cli: str, *, with_credentials: bool, output: TextIO) -> int:
     """Run `pulumi preview` for a stack and return its exit code."""
     with tempfile.TemporaryDirectory(prefix="runner-fleet-preview-") as folder:
         scratch = Path(folder)
@@ -57,7 +57,7 @@ def preview(root: Path, stack: str, cli: str, *, with_credentials: bool) -> int:
             made = [cli, "stack", "init", stack, "--non-interactive", "--cwd", str(project)]
             subprocess.run(made, env=environment, check=True, capture_output=True)
         words = [cli, "preview", "--non-interactive", "--stack", stack, "--config-file", str(config)]
-        return subprocess.run([*words, "--cwd", str(root)], env=environment, check=False).returncode
+        return subprocess.run([*words, "--cwd", str(root)], env=environment, stdout=output, check=False).returncode
 
 
 def _environment(scratch: Path, *, with_credentials: bool) -> dict[str, str]:

@@ -9,6 +9,7 @@ from typing import Any
 from fleet import capacity, versions
 from fleet.capacity import Capacity
 from fleet.group import Group
+from fleet.metadata import HEALTH_PORT
 from fleet.settings import Settings
 from rehearsal.inventory import Inventory
 
@@ -169,7 +170,7 @@ def _services(settings: Settings) -> tuple[ServiceReview, ...]:
             service="network",
             name=names.network,
             facts=f"{len(settings.network.regions)} regions; {egress[settings.network.egress]}; nothing gets in but "
-            f"health probes to port {lifecycle.health_port}",
+            f"health probes to port {HEALTH_PORT}",
         ),
         ServiceReview(
             service="health check",

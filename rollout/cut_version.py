@@ -2,7 +2,8 @@
 
 The new entry is a copy of the newest one, comments included, right below it; only its id, its digest and, with
 --runner, its runner release differ. Not one other byte of the file changes. Nothing is written unless the result is a
-configuration in which exactly that entry is new.
+configuration in which exactly that entry is new. A version is worth cutting even when all its pins stay: its templates
+are made anew, with the machine classes as they are now.
 
 Exit codes: 0 the entry is written; 2 it cannot be, and nothing was.
 """
@@ -61,8 +62,6 @@ def cut(text: str, version_id: str, digest: str, runner: str | None = None) -> s
     if runner is not None and runner not in config["runner-fleet:runner_releases"]["value"]:
         known = one_of(config["runner-fleet:runner_releases"]["value"])
         raise CutError(f"--runner {runner}: not in runner_releases, which lists {known}; add the release first")
-    if old["boot_bundle"] == digest and runner in {None, old["runner"]}:
-        raise CutError(f"version {last} pins the tree's boot bundle already; there is nothing to cut")
     first, end = _block(text.splitlines(keepends=True), versions, last)
     lines = text.splitlines(keepends=True)
     entry = "".join(lines[first:end])

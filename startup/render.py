@@ -29,8 +29,8 @@ _SHA256: Final = re.compile(r"[0-9a-f]{64}")
 def bootstrap(*, bundle_bucket: str, bundle_sha256: str, boot_deadline_seconds: int) -> str:
     """The script that fetches the bundle of this digest from this bucket, trying for half of the boot deadline.
 
-    The other half is for what the bundle then does: install, register, listen. Raises ValueError for a value that is
-    not of its kind.
+    The other half is for what the bundle then does: install, register, listen. A slow metadata server can stretch the
+    last try by 5 seconds. Raises ValueError for a value that is not of its kind.
     """
     if not _BUCKET.fullmatch(bundle_bucket):
         raise ValueError(

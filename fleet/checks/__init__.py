@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from fleet.checks.classes import class_faults
+from fleet.checks.classes import class_faults, quota_faults
+from fleet.checks.lifecycle import lifecycle_faults
 from fleet.checks.names import name_faults
 from fleet.checks.network import network_faults
 from fleet.checks.overlap import overlap_faults
@@ -19,8 +20,10 @@ from fleet.errors import Fault
 
 ALL_CHECKS: tuple[Callable[[Draft], Iterator[Fault]], ...] = (
     class_faults,
+    quota_faults,
     version_faults,
     network_faults,
+    lifecycle_faults,
     trust_faults,
     pool_faults,
     overlap_faults,

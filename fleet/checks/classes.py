@@ -8,11 +8,23 @@ from typing import Final
 from fleet.catalog.accelerators import ATTACHABLE, BUILT_IN
 from fleet.catalog.cpu_platforms import CPU_PLATFORMS
 from fleet.catalog.machine_types import MACHINE_TYPES, MachineType
+from fleet.catalog.regions import ZONES
 from fleet.draft import Draft
-from fleet.errors import Fault, Path, nearest, one_of, show
+from fleet.errors import Fault, Path, nearest, not_in_the_world, one_of, show, unknown_name
 from fleet.schema.machine_class import MachineClass
 
 _TABLE: Final = "fleet/catalog/machine_types.py"
+
+
+def quota_faults(draft: Draft) -> Iterator[Fault]:
+    """A quota for a place or a GPU that does not exist would be a warning nobody ever gets."""
+    for region, quota in sorted(draft.google.quotas.items()) if draft.google else ():
+        at = ("google", "quotas", region)
+        if region not in ZONES:
+            yield not_in_the_world(at, region, ZONES, "a Google Cloud region such as us-west1")
+        for gpu in sorted(quota.gpu):
+            if gpu not in ATTACHABLE.keys() | BUILT_IN:
+                yield unknown_name((*at, "gpu", gpu), gpu, ATTACHABLE.keys() | BUILT_IN, "GPU")
 
 
 def class_faults(draft: Draft) -> Iterator[Fault]:

@@ -7,15 +7,16 @@ from collections.abc import Iterator
 from typing import Final
 
 from fleet import naming
+from fleet.checks.keys import key_fault
 from fleet.draft import Draft
 from fleet.errors import Fault, Path, show
 from fleet.labels import GOOGLE_LABEL_LIMIT
 from fleet.naming import Names
+from fleet.trust import LEVELS
 
-_KEY: Final = re.compile(r"^[a-z]([-a-z0-9]*[a-z0-9])?$")
-_LABEL_KEY: Final = re.compile(r"^[a-z][a-z0-9_-]{0,62}$")
-_LABEL_VALUE: Final = re.compile(r"^[a-z0-9_-]{0,63}$")
-_BUCKET: Final = re.compile(r"^[a-z0-9][a-z0-9_-]{1,61}[a-z0-9]$")
+_LABEL_KEY: Final = re.compile(r"[a-z][a-z0-9_-]{0,62}")
+_LABEL_VALUE: Final = re.compile(r"[a-z0-9_-]{0,63}")
+_BUCKET: Final = re.compile(r"[a-z0-9][a-z0-9_-]{1,61}[a-z0-9]")
 _RESERVED_LABELS: Final = frozenset(
     {"fleet", "stack", "pool", "trust", "managed-by", "machine-class", "template-version"}
 )
@@ -28,25 +29,27 @@ def name_faults(draft: Draft) -> Iterator[Fault]:
     """Faults of keys that become names, of the names themselves, and of labels."""
     for section in ("pools", "machine_classes"):
         for key in sorted(draft.declared.get(section, ())):
-            if not _KEY.match(key):
-                allowed = "lower-case letters, digits and dashes, a letter first"
-                fix = f"write {re.sub(r'[^a-z0-9-]+', '-', key.lower()).strip('-') or 'a name'}"
-                yield Fault((section, key), show(key), allowed, fix)
+            yield from key_fault((section, key), key)
+    for key, machine_class in sorted(draft.machine_classes.items()):
+        if machine_class.image is not None:
+            yield from key_fault(("machine_classes", key, "image"), machine_class.image)
     if draft.google is None:
         return
     for key, value in draft.google.labels.items():
         at = ("google", "labels", key)
-        if not _LABEL_KEY.match(key) or key in _RESERVED_LABELS or not _LABEL_VALUE.match(value):
+        if not _LABEL_KEY.fullmatch(key) or key in _RESERVED_LABELS or not _LABEL_VALUE.fullmatch(value):
             allowed = f"key and value of a-z, 0-9, _ and -, at most {GOOGLE_LABEL_LIMIT} each, none of "
             yield Fault(at, f"{key}: {show(value)}", allowed + ", ".join(sorted(_RESERVED_LABELS)), "rename it")
     names = Names(prefix=draft.google.name_prefix, project=draft.google.project)
     yield from _accounts(draft, names)
     yield from _buckets(draft, names)
     yield from _pools(draft, names)
+    yield from _images(draft, names)
 
 
 def _accounts(draft: Draft, names: Names) -> Iterator[Fault]:
-    ids = [names.account(role) for role in (*sorted(draft.declared.get("trust_levels", ())), *FUNCTION_ACCOUNTS)]
+    levels = sorted(draft.declared.get("trust_levels", set[str]()) & LEVELS.keys())
+    ids = [names.account(role) for role in (*levels, *FUNCTION_ACCOUNTS)]
     longest = max(ids, key=len)
     if len(longest) > naming.ACCOUNT_LIMIT:
         room = len(names.prefix) - (len(longest) - naming.ACCOUNT_LIMIT)
@@ -62,7 +65,7 @@ def _buckets(draft: Draft, names: Names) -> Iterator[Fault]:
     for level, settings in sorted(draft.trust_levels.items()):
         at: Path = ("trust_levels", level, "artifacts", "bucket")
         bucket = names.artifact_bucket(level, settings.artifacts.bucket)
-        if not _BUCKET.match(bucket) or bucket.startswith("goog") or "google" in bucket:
+        if not _BUCKET.fullmatch(bucket) or bucket.startswith("goog") or "google" in bucket:
             allowed = f"3 to {naming.BUCKET_LIMIT} of a-z, 0-9, _ and -, without goog in front or google inside"
             fix = "give a bucket name that fits"
             yield Fault(at, show(bucket), allowed, fix)
@@ -86,3 +89,16 @@ def _pools(draft: Draft, names: Names) -> Iterator[Fault]:
                 f"at most {naming.COMPUTE_LIMIT} for a Compute Engine name, so {max(room, 0)} for this key",
                 fix,
             )
+
+
+def _images(draft: Draft, names: Names) -> Iterator[Fault]:
+    for version, pins in sorted(draft.versions.items()):
+        for key in sorted(pins.images):
+            at = ("versions", version, "images", key)
+            yield from key_fault(at, key)
+            name = names.image(key, version)
+            if len(name) > naming.COMPUTE_LIMIT:
+                room = len(key) - (len(name) - naming.COMPUTE_LIMIT)
+                fix = f"rename it to {key[:room].rstrip('-')}" if room >= 1 else "shorten google.name_prefix"
+                allowed = f"at most {naming.COMPUTE_LIMIT} for a Compute Engine name, so {max(room, 0)} for this key"
+                yield Fault(at, f"{show(key)}, which makes {name} of {len(name)} characters", allowed, fix)

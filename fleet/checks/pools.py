@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import re
-import zoneinfo
 from collections.abc import Iterator
 
 from fleet.catalog.offers import offered_zones
 from fleet.catalog.regions import ZONES
+from fleet.checks.schedules import schedule_faults
 from fleet.draft import Draft
 from fleet.errors import Fault, Path, one_of, show, unknown_name
 from fleet.group import zone_name
 from fleet.schema.machine_class import MachineClass
 from fleet.schema.pool import CanaryInstances, CanaryRegions, PoolSettings, RegionSize, ScheduleScaling
 
-_CRON_FIELD = r"(\*|[0-9A-Za-z]+(-[0-9A-Za-z]+)?)(/\d+)?(,(\*|[0-9A-Za-z]+(-[0-9A-Za-z]+)?)(/\d+)?)*"
-_CRON = re.compile(rf"^{_CRON_FIELD}( {_CRON_FIELD}){{4}}$")
-_RUNNER_LABEL = re.compile(r"^[^\s,][^,\n]{0,254}$")
+_RUNNER_LABEL = re.compile(r"[^\s,][^,\n]{0,254}")
 
 
 def pool_faults(draft: Draft) -> Iterator[Fault]:
@@ -31,13 +29,17 @@ def pool_faults(draft: Draft) -> Iterator[Fault]:
             known = draft.declared.get("machine_classes", ())
             yield unknown_name((*at, "machine_class"), pool.machine_class, known, "machine class")
         for label in pool.labels:
-            if not _RUNNER_LABEL.match(label):
+            if not _RUNNER_LABEL.fullmatch(label):
                 allowed = "a label without comma, 1 to 255 characters"
                 yield Fault((*at, "labels"), show(label), allowed, "rename it")
         for region, size in pool.regions.items():
             yield from _region((*at, "regions", region), region, size, pool, machine_class, draft)
+        most = sum(size.max for size in pool.regions.values())
+        if pool.scaling.signal == "jobs" and pool.scaling.idle > most:
+            allowed = f"at most the pool's maximum, {most}"
+            yield Fault((*at, "scaling", "idle"), show(pool.scaling.idle), allowed, f"write {most} or less")
         if isinstance(pool.scaling, ScheduleScaling):
-            yield from _schedules((*at, "scaling", "schedules"), pool, pool.scaling)
+            yield from schedule_faults((*at, "scaling", "schedules"), pool, pool.scaling)
         yield from _canary((*at, "canary"), pool, machine_class)
         yield from _pins(at, pool, machine_class, draft)
 
@@ -51,13 +53,12 @@ def _region(
         yield from _zones((*at, "zones"), region, size, machine_class)
     if size.min > size.max:
         yield Fault((*at, "min"), show(size.min), f"at most max, which is {size.max}", f"write {size.max} or less")
+    elif pool.scaling.signal == "cpu" and size.min == 0 < size.max:
+        allowed = "1 or more with the cpu signal: a group without VMs has no CPU to measure and would never grow"
+        yield Fault((*at, "min"), "0", allowed, "write min: 1, or choose the signal jobs")
     elif pool.scaling.signal == "fixed" and size.min != size.max:
         fix = f"write min: {size.max}, or choose another signal"
         yield Fault((*at, "min"), show(size.min), f"max, {size.max}: a fixed pool has one size", fix)
-    if pool.scaling.signal == "jobs" and pool.scaling.idle > sum(other.max for other in pool.regions.values()):
-        most = sum(other.max for other in pool.regions.values())
-        path = (*at[:2], "scaling", "idle")
-        yield Fault(path, show(pool.scaling.idle), f"at most the pool's maximum, {most}", f"write {most} or less")
 
 
 def _zones(at: Path, region: str, size: RegionSize, machine_class: MachineClass | None) -> Iterator[Fault]:
@@ -70,28 +71,12 @@ def _zones(at: Path, region: str, size: RegionSize, machine_class: MachineClass 
             offers = offered_zones(machine_class)
             if offers is not None and zone not in offers.zones:
                 near = [offer[-1] for offer in sorted(offers.zones) if offer.startswith(f"{region}-")]
-                fix = f"choose out of {', '.join(near)}" if near else "choose a region that has it"
-                yield Fault(at, f"{show(written)}, where {offers.what} is not offered", one_of(offers.zones), fix)
+                regions = {offer.rpartition("-")[0] for offer in offers.zones}
+                allowed = ", ".join(near) or f"no zone of {region}; {offers.what} is in {one_of(regions)}"
+                fix = f"choose out of {', '.join(near)}" if near else "choose one of those regions"
+                yield Fault(at, f"{show(written)}, where {offers.what} is not offered", allowed, fix)
     for zone in sorted({zone for zone in zones if zones.count(zone) > 1}):
         yield Fault(at, f"{zone} twice", "each zone once", "remove one")
-
-
-def _schedules(at: Path, pool: PoolSettings, scaling: ScheduleScaling) -> Iterator[Fault]:
-    smallest = min(size.max for size in pool.regions.values())
-    for name, schedule in scaling.schedules.items():
-        if not _CRON.match(schedule.cron):
-            fix = "write minute, hour, day of month, month, day of week"
-            yield Fault((*at, name, "cron"), show(schedule.cron), "five cron fields such as 0 8 * * 1-5", fix)
-        if schedule.time_zone not in zoneinfo.available_timezones():
-            yield unknown_name(
-                (*at, name, "time_zone"), schedule.time_zone, zoneinfo.available_timezones() & _COMMON, "IANA time zone"
-            )
-        if schedule.min > smallest:
-            allowed = f"at most the smallest max of the pool's regions, {smallest}"
-            yield Fault((*at, name, "min"), show(schedule.min), allowed, f"write {smallest} or less")
-
-
-_COMMON = {"UTC", "America/Los_Angeles", "America/New_York", "Europe/London", "Europe/Berlin", "Asia/Tokyo"}
 
 
 def _canary(at: Path, pool: PoolSettings, machine_class: MachineClass | None) -> Iterator[Fault]:
@@ -121,21 +106,19 @@ def _canary(at: Path, pool: PoolSettings, machine_class: MachineClass | None) ->
 
 
 def _pins(at: Path, pool: PoolSettings, machine_class: MachineClass | None, draft: Draft) -> Iterator[Fault]:
-    """A pool needs, of the versions it runs, an image for its class and a digest for its architecture."""
-    if machine_class is None or draft.rollout is None:
+    """A pool needs an image of the versions it runs; and a digest for each version that it has an image of."""
+    if machine_class is None:
         return
-    image = machine_class.image or pool.machine_class
-    for pointer, name in (("stable", draft.rollout.stable), ("canary", draft.rollout.canary)):
-        version = draft.versions.get(name) if name else None
-        if version is None:
-            continue
-        if image not in version.images:
-            allowed = f"an image for {image}, which {'.'.join(at)} needs of the {pointer} version"
-            path = ("versions", str(name), "images")
+    image, user = machine_class.image or pool.machine_class, ".".join(at)
+    pointers = (draft.rollout.stable, draft.rollout.canary) if draft.rollout else ()
+    for name, version in draft.versions.items():
+        if name in pointers and image not in version.images:
+            allowed = f"an image for {image}, which {user} needs"
+            path = ("versions", name, "images")
             yield Fault(path, f"images for {one_of(version.images)}", allowed, f"add images.{image}")
         release = draft.runner_releases.get(version.runner)
-        if release is not None and machine_class.arch not in release.sha256:
+        if image in version.images and release is not None and machine_class.arch not in release.sha256:
             path = ("runner_releases", version.runner, "sha256")
-            allowed = f"a digest for {machine_class.arch}, which {'.'.join(at)} needs of the {pointer} version"
+            allowed = f"a digest for {machine_class.arch}, which {user} needs for version {name}"
             fix = f"add {machine_class.arch} from the release notes of actions/runner v{version.runner}"
             yield Fault(path, f"digests for {one_of(release.sha256)}", allowed, fix)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import re
 from collections.abc import Iterator
 
@@ -11,22 +12,32 @@ from fleet.schema.version import VERSION_ID
 from fleet.versions import REGISTRATION_FLOOR, below_floor, newest
 
 CUT = "scripts/cut-version ID"
-_RELEASE = re.compile(r"^\d+\.\d+\.\d+$")
+_RELEASE = re.compile(r"\d+\.\d+\.\d+")
 
 
 def version_faults(draft: Draft) -> Iterator[Fault]:
     """Faults of the release table, of every version, and of the pointers at versions."""
-    for release in draft.declared.get("runner_releases", ()):
-        if not _RELEASE.match(release):
+    for release in sorted(draft.declared.get("runner_releases", ())):
+        if not _RELEASE.fullmatch(release):
             fix = 'write it in quotes, such as "2.337.0"'
             yield Fault(("runner_releases", release), show(release), "a release of actions/runner, X.Y.Z", fix)
-    named = {name for name in draft.declared.get("versions", ()) if re.match(VERSION_ID, name)}
+    named = {name for name in draft.declared.get("versions", ()) if _is_day(name)}
     for name in sorted(draft.declared.get("versions", set[str]()) - named):
         fix = f"name it by the day it was cut; {CUT} does"
         yield Fault(("versions", name), show(name), "YYYY-MM-DD, or YYYY-MM-DD-N from the second of a day", fix)
     yield from _pins(draft)
     yield from _newest_is_the_tree(draft, named)
     yield from _pointers(draft)
+
+
+def _is_day(name: str) -> bool:
+    if not re.fullmatch(VERSION_ID, name):
+        return False
+    try:
+        datetime.date.fromisoformat(name[:10])
+    except ValueError:
+        return False
+    return True
 
 
 def _pins(draft: Draft) -> Iterator[Fault]:

@@ -15,9 +15,10 @@ class Model(BaseModel):
 
 
 def _date(value: object) -> object:
-    """YAML reads 2026-09-01 as a date, JSON carries it as text; both are meant."""
+    """A day as text, quoted or as the engine hands an unquoted one on, which differs between its two kinds of file."""
     if isinstance(value, str):
-        return datetime.date.fromisoformat(value[:10])
+        day = value.removesuffix("T00:00:00Z").removesuffix(" 00:00:00 +0000 UTC")
+        return datetime.date.fromisoformat(day)
     return value
 
 

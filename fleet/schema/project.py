@@ -21,7 +21,11 @@ class Google(Model):
     name_prefix: str = Field(
         pattern=r"^[a-z]([-a-z0-9]*[a-z0-9])?$", description="lower-case letters, digits and dashes, a letter first"
     )
-    bucket_location: str = Field(default="US", description="a Cloud Storage location, such as US or us-central1")
+    bucket_location: str = Field(
+        default="US",
+        pattern=r"^([A-Z]{2,4}[0-9]?|[a-z]+-[a-z]+[0-9]{1,2})$",
+        description="a Cloud Storage location, such as US or us-central1",
+    )
     labels: dict[str, str] = Field(default_factory=dict)
     quotas: dict[str, Quota] = Field(default_factory=dict)
 
@@ -46,7 +50,6 @@ class Lifecycle(Model):
     and never by a health check without one (the original's delay of 0 s could recreate VMs that were still booting).
     """
 
-    health_port: int = Field(default=8080, ge=1024, le=65535, description="a TCP port, 1024 to 65535")
     boot_deadline_seconds: int = Field(default=600, ge=60, le=3000, description="seconds, 60 to 3000")
     healing_initial_delay_seconds: int = Field(default=900, ge=0, le=3600, description="seconds, 0 to 3600")
     max_run_seconds: int = Field(

@@ -48,7 +48,6 @@ def valid() -> dict[str, Any]:
             "regions": {"us-central1": "10.30.0.0/20", "us-east1": "10.30.16.0/20", "us-west1": "10.30.32.0/20"},
         },
         "lifecycle": {
-            "health_port": 8080,
             "boot_deadline_seconds": 600,
             "healing_initial_delay_seconds": 900,
             "max_run_seconds": 86400,
@@ -108,7 +107,7 @@ def valid() -> dict[str, Any]:
                 "trust": "minimal",
                 "machine_class": "cpu",
                 "regions": {
-                    "us-central1": {"zones": ["a", "b", "c", "f"], "min": 0, "max": 10},
+                    "us-central1": {"zones": ["a", "b", "c", "f"], "min": 1, "max": 10},
                     "us-west1": {"zones": ["a", "b", "c"], "min": 1, "max": 10},
                 },
                 "scaling": {"signal": "cpu", "target": 0.6, "cool_down_seconds": 60},

@@ -16,5 +16,3 @@ class Row:
     at: str
     says: tuple[str, ...]
     also: tuple[str, ...] = ()
-    not_yet: str = ""
-    """Why the model lets it through today; empty for what it refuses."""

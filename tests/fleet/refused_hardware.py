@@ -119,7 +119,7 @@ ROWS: Final = (
         "T2A where Google has none",
         {"pools.presubmit-arm64.regions": {"us-west1": {"zones": ["a"], "max": 5}}},
         "pools.presubmit-arm64.regions.us-west1.zones",
-        ('"a"', "t2a-standard-8 is not offered", "choose a region that has it"),
+        ('"a"', "t2a-standard-8 is not offered", "t2a-standard-8 is in asia-southeast1, europe-west4, us-central1"),
     ),
     Row(
         "T4 where Google has none",

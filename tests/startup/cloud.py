@@ -7,6 +7,7 @@ last one the service is well. It checks what the real ones check: the flavor hea
 from __future__ import annotations
 
 import json
+import select
 import threading
 from collections import deque
 from dataclasses import dataclass, field
@@ -43,6 +44,8 @@ class Cloud:
     requests: list[Request] = field(default_factory=list[Request])
     hanging: threading.Event = field(default_factory=threading.Event)
     """Set once a request hangs."""
+    hung_up: threading.Event = field(default_factory=threading.Event)
+    """Set once the client of a hanging request is gone."""
     closing: threading.Event = field(default_factory=threading.Event)
 
     def __enter__(self) -> Self:
@@ -101,7 +104,9 @@ class Cloud:
                 reply = cloud.answer(Request(path=self.path, headers=dict(self.headers.items())))
                 if reply.hangs:
                     cloud.hanging.set()
-                    cloud.closing.wait()
+                    while not cloud.closing.is_set() and not select.select([self.connection], [], [], 0.01)[0]:
+                        pass
+                    cloud.hung_up.set()
                     return
                 self.send_response(reply.status)
                 self.send_header("Content-Length", str(len(reply.body) if reply.promised is None else reply.promised))

@@ -116,8 +116,8 @@ class Machine:
         return path.read_text().splitlines() if path.exists() else []
 
 
-def outcome(process: subprocess.Popen[str]) -> Outcome:
-    out, err = process.communicate(timeout=60)
+def outcome(process: subprocess.Popen[str], *, timeout_seconds: float = 60) -> Outcome:
+    out, err = process.communicate(timeout=timeout_seconds)
     return Outcome(status=process.returncode, out=out, log=err.splitlines())
 
 

@@ -273,7 +273,7 @@ def test_pauses_grow_with_jitter_and_stay_within_the_budget(machine: Machine, bu
     assert all(step <= pause <= 2 * step for step, pause in zip(steps, pauses, strict=True))
     assert pauses != steps, "without jitter a fleet that boots together retries together"
     assert sum(pauses) < 600, "half of the boot deadline"
-    assert sum(pauses) > 600 - 64 - len(pauses) - 30, "and the budget is used"
+    assert sum(pauses) > 400, "and most of it is used"
     assert len(machine.cloud.object_requests) == len(pauses) + 1
 
 
@@ -306,6 +306,7 @@ def test_the_token_is_not_written_to_disk_even_for_a_moment(machine: Machine, bu
     files = [path for path in machine.root.rglob("*") if path.is_file()]
     assert files
     assert not any(TOKEN.encode() in path.read_bytes() for path in files)
+    assert (machine.base / ".work").stat().st_mode & 0o077 == 0, "what is not checked yet is nobody else's"
     process.terminate()
     outcome(process)
 
@@ -348,7 +349,9 @@ def test_term_during_a_request_stops_at_once_and_leaves_nothing(machine: Machine
     process = machine.start(bundle)
     assert machine.cloud.hanging.wait(30)
     process.terminate()
-    boot = outcome(process)
+    boot = outcome(process, timeout_seconds=4)  # curl alone would go on for 5 and 30 seconds
+    if service == "object":
+        assert machine.cloud.hung_up.wait(10), "no orphan goes on downloading"
     assert boot.status == -signal.SIGTERM
     assert boot.log[-1] == f"bootstrap: {'token' if service == 'token' else 'download'}: interrupted"
     assert_nothing_installed(machine, bundle)

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from startup import bundle as module
@@ -161,6 +161,7 @@ TREES = st.dictionaries(
 ).filter(lambda tree: not any(other.startswith(f"{name}/") for name in tree for other in tree))
 
 
+@settings(deadline=None, max_examples=50)  # a busy machine is no fault of the bundle's
 @given(tree=TREES, data=st.data())
 def test_the_bytes_depend_on_the_files_alone(tree: dict[str, tuple[bytes, int]], data: st.DataObject) -> None:
     shuffled = dict(data.draw(st.permutations(list(tree.items()))))

@@ -1,0 +1,99 @@
+"""What changes is said by pool, as an engine would do it, with what it means for running VMs."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+
+from rehearsal.against import compare
+from rehearsal.inventory import Inventory
+from rehearsal.render import changes_sheet
+
+
+@pytest.fixture
+def against_prod(prod, rehearse_edited):
+    """The comparison of an edited prod configuration with prod."""
+    return lambda config: compare(prod, rehearse_edited(config), "main")
+
+
+def said(comparison):
+    return {(change.action, change.resource.name) for change in comparison.changes}
+
+
+def test_nothing_changes_against_itself(prod):
+    assert compare(prod, prod, "main").summary() == "no changes against main"
+
+
+def test_an_edit_of_a_machine_class_is_frozen_and_says_how_to_make_it_real(prod_config, against_prod):
+    prod_config["runner-fleet:machine_classes"]["arm64"]["machine_type"] = "t2a-standard-16"
+    comparison = against_prod(prod_config)
+    assert {change.action for change in comparison.changes} == {"frozen"}
+    assert str(comparison.changes[0].properties[0]) == "machineType: t2a-standard-8 → t2a-standard-16"
+    assert "scripts/cut-version" in comparison.changes[0].consequence
+
+
+def test_an_edit_of_the_size_that_an_autoscaler_keeps_is_frozen_for_the_group(prod_config, against_prod):
+    prod_config["runner-fleet:pools"]["presubmit-cpu"]["regions"]["us-west1"]["min"] = 2
+    assert said(against_prod(prod_config)) == {
+        ("frozen", "presubmit-cpu-us-west1-group"),
+        ("changed", "presubmit-cpu-us-west1-autoscaler"),
+    }
+
+
+def test_other_zones_replace_the_group_and_name_the_one_that_goes(prod_config, against_prod):
+    prod_config["runner-fleet:pools"]["presubmit-cpu"]["regions"]["us-west1"]["zones"] = ["a", "b"]
+    comparison = against_prod(prod_config)
+    assert said(comparison) == {("replaced", "presubmit-cpu-us-west1-group")}
+    assert "drain it" in comparison.changes[0].consequence
+    assert comparison.summary() == "1 replaced; groups that go: gh-runner-presubmit-cpu-us-west1-c1yu"
+
+
+def test_a_removed_pool_takes_its_vms_along(prod_config, against_prod):
+    del prod_config["runner-fleet:pools"]["postsubmit-arm64"]
+    comparison = against_prod(prod_config)
+    assert {change.action for change in comparison.changes} == {"removed"}
+    assert {change.owner for change in comparison.changes} == {"RunnerPool postsubmit-arm64"}
+    assert "gh-runner-postsubmit-arm64-us-central1" in comparison.summary()
+
+
+def test_a_canary_changes_groups_in_place_and_no_running_vm(prod_config, rehearse_edited):
+    versions = prod_config["runner-fleet:versions"]
+    versions["2027-01-05"] = {**copy.deepcopy(versions["2026-11-22"])}
+    versions["2026-11-22"]["boot_bundle"] = f"sha256:{'0' * 64}"
+    cut = rehearse_edited(prod_config)
+    prod_config["runner-fleet:rollout"]["canary"] = "2027-01-05"
+    comparison = compare(cut, rehearse_edited(prod_config), "main")
+    # One group in each region of the EVEN pools, and the a100 pools' first region.
+    assert len(comparison.changes) == 12
+    assert {change.action for change in comparison.changes} == {"changed"}
+    assert all("finish their job" in change.consequence for change in comparison.changes)
+
+
+def test_a_grant_says_who_gets_what_where(prod_config, against_prod):
+    releaser = {**prod_config["runner-fleet:trust_levels"]["basic"], "runner_group": "release"}
+    prod_config["runner-fleet:trust_levels"]["releaser"] = {**releaser, "allowed_events": ["release"]}
+    consequences = {change.consequence for change in against_prod(prod_config).changes}
+    assert (
+        "${releaser-account.member} gets roles/storage.objectCreator on iree-oss-gh-runner-releaser-artifacts"
+    ) in consequences
+
+
+def test_what_is_retained_or_protected_says_so_when_it_goes(prod):
+    without = [r for r in prod.resources if r.name not in {"app-key"} and not r.name.endswith(".tar")]
+    after = Inventory(stack="prod", resources=tuple(without), exports={})
+    consequences = {change.resource.name: change.consequence for change in compare(prod, after, "main").changes}
+    assert "protected" in consequences.pop("app-key")
+    assert "retained on delete" in consequences.popitem()[1]
+
+
+def test_two_stacks_merely_differ(prod, testing):
+    comparison = compare(testing, prod, "testing")
+    assert {change.action for change in comparison.changes} == {"differs"}
+    assert not any(change.consequence or change.goes for change in comparison.changes)
+
+
+def test_the_table_names_each_owner_once(prod_config, against_prod):
+    prod_config["runner-fleet:machine_classes"]["cpu"]["disk_gb"] = 500
+    rows = changes_sheet(against_prod(prod_config)).rows
+    assert [row[0] for row in rows] == ["RunnerPool postsubmit-cpu", "", "RunnerPool presubmit-cpu", ""]
