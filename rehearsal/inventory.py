@@ -74,8 +74,16 @@ class Inventory:
     @classmethod
     def from_json(cls, data: Mapping[str, Plain]) -> Inventory:
         """The inventory that `to_json` wrote, perhaps by an older revision: fields that are not known are dropped."""
-        known = set(Resource.__dataclass_fields__)
-        resources = tuple(
-            Resource(**{key: value for key, value in entry.items() if key in known}) for entry in data["resources"]
+        return cls(
+            stack=data["stack"],
+            resources=tuple(_resource(entry) for entry in data["resources"]),
+            exports=data["exports"],
         )
-        return cls(stack=data["stack"], resources=resources, exports=data["exports"])
+
+
+def _resource(entry: Mapping[str, Plain]) -> Resource:
+    known = {key: value for key, value in entry.items() if key in Resource.__dataclass_fields__}
+    known["dependencies"] = tuple(entry.get("dependencies", ()))
+    reasons: Mapping[str, list[str]] = entry.get("property_dependencies", {})
+    known["property_dependencies"] = {key: tuple(urns) for key, urns in reasons.items()}
+    return Resource(**known)
