@@ -59,14 +59,7 @@ images = {
     for image, version, source in settings.images()
 }
 
-bootstraps = {
-    version: render.bootstrap(
-        bundle_bucket=settings.names.boot_bucket,
-        bundle_sha256=pins.boot_bundle.removeprefix("sha256:"),
-        boot_deadline_seconds=settings.lifecycle.boot_deadline_seconds,
-    )
-    for version, pins in settings.versions.items()
-}
+startup_scripts = render.bootstraps(settings)
 for key, pool in sorted(settings.pools.items()):
     image = settings.image_key(pool.machine_class)
     RunnerPool(
@@ -74,7 +67,7 @@ for key, pool in sorted(settings.pools.items()):
         RunnerPoolArgs(
             settings=settings,
             image_ids={version: images[image, version].image_id for version in settings.pool_versions(key)},
-            startup_scripts=bootstraps,
+            startup_scripts=startup_scripts,
             subnetwork_ids=network.subnetwork_ids,
             account_email=levels[pool.trust].account_email,
             health_check_id=health.health_check_id,

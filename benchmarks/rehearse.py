@@ -3,9 +3,11 @@
     benchmarks/rehearse.py [--groups N]
 
 The floor is a bare SDK program that registers as many resources, with inputs of the same size (`bare_program.py`, which
-says what it lacks). What is measured of the fleet's own program stands in `fleet_program.py`, how the synthetic fleets
-are made in `synthetic_fleet.py`. Every run is a fresh process; the two programs take turns, and the fastest run of each
-counts. Seconds are those of the processor, which other work on the machine stretches less than the clock's.
+says what it lacks), run as anyone runs it. A rehearsal switches Python's garbage collector off while it runs: `no gc`
+is the floor with the collector off too, and the ratio to that, so that nobody mistakes the one gain for the other.
+What is measured of the fleet's own program stands in `fleet_program.py`, how the synthetic fleets are made in
+`synthetic_fleet.py`. Every run is a fresh process; the programs take turns, and the fastest run of each counts.
+Seconds are those of the processor, which other work on the machine stretches less than the clock's.
 
 Exits with 0 when the largest fleet takes at most 1.5 times its floor and memory grows linearly: a resource of the
 largest fleet takes at most 1.25 times the memory of one of the next smaller fleet. The last line is `ratio R`.
@@ -30,7 +32,7 @@ MAX_RATIO = 1.5
 MAX_GROWTH = 1.25
 
 COLUMNS = (
-    "{:<8}{:>8}{:>11}{:>8}{:>9}{:>8}{:>9}{:>8}{:>7}{:>10}{:>14}",
+    "{:<8}{:>8}{:>11}{:>8}{:>9}{:>8}{:>9}{:>8}{:>7}{:>9}{:>7}{:>10}{:>14}",
     (
         "fleet",
         "groups",
@@ -40,6 +42,8 @@ COLUMNS = (
         "ms/res",
         "floor s",
         "ms/res",
+        "ratio",
+        "no gc s",
         "ratio",
         "ours MiB",
         "KiB/resource",
@@ -57,6 +61,7 @@ class Result:
     yaml_seconds: float
     seconds: float
     floor_seconds: float
+    uncollected_floor_seconds: float
     kib: int
     """Peak memory of the fleet's program, over what it had after its imports."""
 
@@ -82,6 +87,8 @@ class Result:
             f"{self.floor_seconds:.2f}",
             f"{1000 * self.floor_seconds / self.resources:.2f}",
             f"{self.ratio:.2f}",
+            f"{self.uncollected_floor_seconds:.2f}",
+            f"{self.seconds / self.uncollected_floor_seconds:.2f}",
             f"{self.kib / 1024:.0f}",
             f"{self.kib_each:.0f}",
         )
@@ -109,7 +116,7 @@ def measure(groups: int | None) -> Result:
     """Measure one fleet and its floor in turns."""
     fleet = "prod" if groups is None else f"{groups}"
     rounds = 2 if groups and groups > 250 else 3
-    ours, floor = [], []
+    ours, floor, uncollected = [], [], []
     with tempfile.TemporaryDirectory() as folder:
         run(folder, "synthetic_fleet.py", folder, *([] if groups is None else [str(groups)]))
         for number in range(rounds):
@@ -117,12 +124,17 @@ def measure(groups: int | None) -> Result:
             ours.append(run(folder, "fleet_program.py", "recording.json"))
             say(f"fleet {fleet}: floor {number + 1} of {rounds}")
             floor.append(run(folder, "bare_program.py", "recording.json"))
+            uncollected.append(run(folder, "bare_program.py", "recording.json", "--uncollected"))
     say("")
     best = min(ours, key=lambda one: one["seconds"])
-    assert all(one["resources"] == best["resources"] for one in (*ours, *floor)), (
-        "the programs registered different numbers"
+    same = all(one["resources"] == best["resources"] for one in (*ours, *floor, *uncollected))
+    assert same, "the programs registered different numbers"
+    return Result(
+        fleet=fleet,
+        floor_seconds=min(one["seconds"] for one in floor),
+        uncollected_floor_seconds=min(one["seconds"] for one in uncollected),
+        **best,
     )
-    return Result(fleet=fleet, floor_seconds=min(one["seconds"] for one in floor), **best)
 
 
 def growth(results: list[Result]) -> tuple[str, bool]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import sys
 import tempfile
 from pathlib import Path
 from typing import Final, TextIO
@@ -54,8 +55,10 @@ def preview(root: Path, stack: str, cli: str, *, with_credentials: bool, output:
             project = scratch / "project"
             project.mkdir()
             (project / "Pulumi.yaml").write_text("name: runner-fleet\nruntime: python\n", encoding="utf-8")
-            made = [cli, "stack", "init", stack, "--non-interactive", "--cwd", str(project)]
-            subprocess.run(made, env=environment, check=True, capture_output=True)
+            words = [cli, "stack", "init", stack, "--non-interactive", "--cwd", str(project)]
+            made = subprocess.run(words, env=environment, stdout=sys.stderr, check=False)
+            if made.returncode:
+                return made.returncode
         words = [cli, "preview", "--non-interactive", "--stack", stack, "--config-file", str(config)]
         return subprocess.run([*words, "--cwd", str(root)], env=environment, stdout=output, check=False).returncode
 

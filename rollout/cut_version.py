@@ -19,6 +19,7 @@ from typing import Any, Final
 
 import click
 from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
 
 from fleet.errors import one_of
 from fleet.schema.version import VERSION_ID
@@ -106,10 +107,14 @@ def _block(lines: list[str], versions: Any, key: str) -> tuple[int, int]:
 
 def _check_result(before: str, after: str, version_id: str, expected: dict[str, Any]) -> None:
     """The edit is textual; what it means is compared as data."""
-    old, new = _plain(_config(before)), _plain(_config(after))
+    refusal = CutError(f"{FILE} is written in a way this command cannot extend safely; copy the newest entry by hand")
+    try:
+        old, new = _plain(_config(before)), _plain(_config(after))
+    except YAMLError:
+        raise refusal from None
     added = new[SECTION]["value"].pop(version_id, None)
     if old != new or added != _plain(expected):
-        raise CutError(f"{FILE} is written in a way this command cannot extend safely; copy the newest entry by hand")
+        raise refusal
 
 
 def _plain(node: Any) -> Any:

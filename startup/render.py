@@ -12,6 +12,8 @@ from typing import Final
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from fleet.settings import Settings
+
 MAX_BOOT_DEADLINE_SECONDS: Final = 86_400
 """A day. Waiting longer for a VM than a job may run would be a mistake in the unit."""
 
@@ -49,3 +51,15 @@ def bootstrap(*, bundle_bucket: str, bundle_sha256: str, boot_deadline_seconds: 
         bundle_sha256=bundle_sha256,
         fetch_budget_seconds=(boot_deadline_seconds + 1) // 2,
     )
+
+
+def bootstraps(settings: Settings) -> dict[str, str]:
+    """The startup script of every version, each with the digest of its own bundle."""
+    return {
+        version: bootstrap(
+            bundle_bucket=settings.names.boot_bucket,
+            bundle_sha256=pins.boot_bundle.removeprefix("sha256:"),
+            boot_deadline_seconds=settings.lifecycle.boot_deadline_seconds,
+        )
+        for version, pins in settings.versions.items()
+    }

@@ -37,7 +37,7 @@ class Bad(pulumi.ComponentResource):
             f"{name}-object",
             bucket=child.name,
             content="x",
-            metadata={"of": pulumi.Output.concat("project ", stray.project_number)},
+            metadata={"of": stray.project_number.apply(str)},
             opts=pulumi.ResourceOptions(parent=self),
         )
 

@@ -10,6 +10,7 @@ import pkgutil
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, cast
 
 import pulumi
 from pulumi import _types as sdk_types
@@ -72,12 +73,12 @@ def file_is_named_after_the_class(cls: type) -> Iterator[str]:
 
 
 def args_are_frozen_and_keyword_only(cls: type) -> Iterator[str]:
-    args = getattr(inspect.getmodule(cls), f"{cls.__name__}Args", None)
+    args: Any = getattr(inspect.getmodule(cls), f"{cls.__name__}Args", None)
     if args is None or not dataclasses.is_dataclass(args):
         yield f"{cls.__name__} has no dataclass {cls.__name__}Args beside it"
         return
-    parameters = args.__dataclass_params__
-    if not parameters.frozen:
+    args = cast("Any", args)
+    if not args.__dataclass_params__.frozen:
         yield f"{args.__name__} is not frozen"
     if not all(field.kw_only for field in dataclasses.fields(args)):
         yield f"{args.__name__} takes positional arguments"
@@ -171,7 +172,7 @@ def components_are_deaf(name: str, source: str) -> Iterator[str]:
     for node in ast.walk(ast.parse(source)):
         spoken = _name(node)
         if spoken in DEAF_TO or spoken.partition(".")[0] in {"random", "uuid", "secrets", "subprocess"}:
-            yield f"{name}:{node.lineno} uses {spoken}"
+            yield f"{name}:{getattr(node, 'lineno', 0)} uses {spoken}"
         if isinstance(node, ast.Import | ast.ImportFrom):
             modules = [alias.name for alias in node.names] if isinstance(node, ast.Import) else [node.module or ""]
             yield from (f"{name}:{node.lineno} imports {m}" for m in modules if m.partition(".")[0] in DEAF_TO)

@@ -34,7 +34,7 @@ def test_what_a_cloud_computes_stands_as_a_reference():
 def test_a_number_that_only_a_cloud_knows_stays_unknown():
     def program():
         bucket = storage.Bucket("b", location="US")
-        storage.Bucket("c", location="US", labels={"number": pulumi.Output.concat(bucket.project_number)})
+        storage.Bucket("c", location="US", labels={"number": bucket.project_number.apply(str)})
 
     assert rehearse(program, "prod", {}).named("c").inputs["labels"]["number"] == UNKNOWN
 
@@ -57,13 +57,19 @@ def test_whole_numbers_stay_whole():
 
 
 def test_a_look_up_is_refused():
+    def program():
+        compute.get_image(family="x")
+
     with pytest.raises(LookupRefusedError, match="getImage"):
-        rehearse(lambda: compute.get_image(family="x"), "prod", {})
+        rehearse(program, "prod", {})
 
 
 def test_a_look_up_of_an_existing_resource_is_refused():
+    def program():
+        compute.Network.get("n", "id")
+
     with pytest.raises(LookupRefusedError, match="read"):
-        rehearse(lambda: compute.Network.get("n", "id"), "prod", {})
+        rehearse(program, "prod", {})
 
 
 def test_two_resources_of_one_urn_are_refused():
@@ -136,8 +142,12 @@ def test_a_program_that_ends_before_it_registers_anything_ends_the_run():
 
 
 def test_progress_counts_registrations():
+    def program():
+        for letter in "abc":
+            storage.Bucket(letter, location="US")
+
     counts = []
-    rehearse(lambda: [storage.Bucket(f"b{i}", location="US") for i in range(3)] and None, "prod", {}, counts.append)
+    rehearse(program, "prod", {}, counts.append)
     assert sorted(counts) == [1, 2, 3]
 
 

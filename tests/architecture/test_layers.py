@@ -1,0 +1,75 @@
+"""Which part may import which: the arrows of the architecture, read from the source."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent.parent
+OURS = {"fleet", "components", "startup", "rehearsal", "rollout", "policy", "functions", "emulators", "__main__"}
+MAY_IMPORT = {
+    "fleet": {"fleet"},
+    "components": {"components", "fleet"},
+    "startup": {"startup", "fleet"},
+    "rehearsal": {"rehearsal", "fleet", "startup"},
+    "rollout": {"rollout", "fleet", "startup", "rehearsal"},
+    "__main__.py": {"components", "fleet", "startup"},
+}
+NOT_IN_FLEET = {"pulumi", "pulumi_gcp", "pulumi_github", "requests", "httpx", "socket", "subprocess", "os", "pathlib"}
+
+
+def imports(path: Path) -> set[str]:
+    """The top names that a file imports."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name.partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path} imports relatively, which hides the layer"
+            found.add((node.module or "").partition(".")[0])
+    return found
+
+
+def files(part: str) -> list[Path]:
+    return [ROOT / part] if part.endswith(".py") else sorted((ROOT / part).rglob("*.py"))
+
+
+@pytest.mark.parametrize("part", MAY_IMPORT)
+def test_a_part_imports_only_what_stands_below_it(part):
+    assert files(part), f"{part} has moved; say so in MAY_IMPORT"
+    wrong = {
+        f"{path.relative_to(ROOT)} imports {name}"
+        for path in files(part)
+        for name in imports(path) & OURS - MAY_IMPORT[part]
+    }
+    assert not wrong
+
+
+def test_the_model_knows_no_engine_and_no_machine():
+    wrong = {f"{path.relative_to(ROOT)} imports {n}" for path in files("fleet") for n in imports(path) & NOT_IN_FLEET}
+    assert not wrong
+
+
+def test_every_part_of_ours_is_listed_here():
+    here = {path.parent.name for path in ROOT.glob("*/__init__.py")}
+    assert here <= OURS
+
+
+def test_the_composition_root_reads_like_a_table_of_contents():
+    lines = (ROOT / "__main__.py").read_text(encoding="utf-8").splitlines()
+    assert len(lines) < 80
+    tree = ast.parse("\n".join(lines))
+    assert not [node for node in tree.body if isinstance(node, ast.FunctionDef | ast.ClassDef)]
+
+
+@pytest.mark.parametrize("word", ["prod", "testing"])
+def test_no_code_branches_on_an_environments_name(word):
+    """The difference between environments is YAML, where it is reviewed."""
+    for part in ("fleet", "components", "startup", "__main__.py"):
+        for path in files(part):
+            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+                if isinstance(node, ast.Compare):
+                    values = [v.value for v in [node.left, *node.comparators] if isinstance(v, ast.Constant)]
+                    assert word not in values, f"{path.relative_to(ROOT)}:{node.lineno} compares with {word}"
