@@ -129,7 +129,8 @@ def _print(seen: Review, comparison: Comparison | None, style: Style) -> None:
     if style == "markdown":
         click.echo(text.markdown())
     elif sys.stdout.isatty():
-        Console().print(text.tables())
+        console = Console()
+        console.print(text.tables(console.width))
     else:
         click.echo(text.plain())
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
-from itertools import groupby
+from dataclasses import dataclass, replace
+from itertools import groupby, zip_longest
 from typing import Final
 
+from rich import box
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
@@ -15,7 +16,7 @@ from fleet import group as fleet_group
 from fleet.capacity import Capacity
 from fleet.schema.pool import CanaryInstances
 from rehearsal.against import Action, Comparison
-from rehearsal.review import PoolReview, Review, VersionReview
+from rehearsal.review import Review, VersionReview
 
 REHEARSAL_LINE: Final = (
     "This is a rehearsal: what the program would register, without engine, cloud or credentials. "
@@ -29,6 +30,7 @@ _MARKS: Final[dict[Action, tuple[str, str]]] = {
     "frozen": ("=", "cyan"),
     "differs": ("≠", "yellow"),
 }
+_PADDING: Final = 3  # what rich puts beside a column
 _STATE_STYLES: Final = {"newest": "green", "within": "green", "near": "yellow", "past": "bold red"}
 
 
@@ -41,6 +43,25 @@ class Sheet:
     rows: tuple[tuple[str, ...], ...]
     right: frozenset[str] = frozenset()
     """Columns of figures."""
+    spare: tuple[str, ...] = ()
+    """Columns that a narrow terminal does without, the most dispensable first."""
+
+    def fitted(self, width: int) -> Sheet:
+        """The sheet without as many spare columns as it takes to fit; its title says which are left out."""
+        widths = {
+            name: max(len(line) for cell in (name, *(row[i] for row in self.rows)) for line in cell.split("\n"))
+            for i, name in enumerate(self.columns)
+        }
+        hidden: list[str] = []
+        for name in self.spare:
+            if sum(widths.values()) + _PADDING * len(widths) <= width:
+                break
+            hidden.append(name)
+            del widths[name]
+        kept = [i for i, name in enumerate(self.columns) if name in widths]
+        title = f"{self.title} (too narrow for {', '.join(hidden)})" if hidden else self.title
+        rows = tuple(tuple(row[i] for i in kept) for row in self.rows)
+        return replace(self, title=title, columns=tuple(widths), rows=rows, spare=())
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,10 +71,11 @@ class Page:
     review: Review
     comparison: Comparison | None
 
-    def tables(self) -> RenderableType:
-        """For a terminal."""
+    def tables(self, width: int) -> RenderableType:
+        """For a terminal of so many columns."""
         head = Text.assemble((REHEARSAL_LINE, "bold cyan"), "\n")
-        return Group(head, *(_table(sheet) for sheet in self._sheets()), *(Text(line) for line in self._notes()))
+        drawn = (_table(sheet.fitted(width)) for sheet in self._sheets())
+        return Group(head, *drawn, *(Text(line) for line in self._notes()))
 
     def plain(self) -> str:
         """For a pipe: aligned words without frames, no limit of width."""
@@ -80,7 +102,7 @@ class Page:
 
 def _fleet(review: Review) -> tuple[Sheet, ...]:
     return (
-        _pools(review.pools),
+        _pools(review),
         _levels(review),
         Sheet("Services", ("service", "name", "what"), tuple((s.service, s.name, s.facts) for s in review.services)),
         _versions(review.versions),
@@ -134,26 +156,35 @@ def _unfolded(row: tuple[str, ...]) -> list[tuple[str, ...]]:
 
 
 def _table(sheet: Sheet) -> Table:
-    table = Table(title=sheet.title, title_justify="left", title_style="bold", header_style="bold", pad_edge=False)
+    table = Table(title=sheet.title, title_justify="left", title_style="bold", header_style="bold", box=box.SIMPLE_HEAD)
     for name in sheet.columns:
         table.add_column(name, justify="right" if name in sheet.right else "left", overflow="fold")
-    for row in sheet.rows:
+    for row, following in zip_longest(sheet.rows, sheet.rows[1:]):
         style = next((tint for mark, tint in _MARKS.values() if row[1].startswith(f"{mark} ")), None)
-        table.add_row(*(Text(cell, _STATE_STYLES.get(cell, "")) for cell in row), style=style)
+        # A row without a first word goes on with the one above; a line of air stands before the next.
+        last_of_its_kind = bool(following and following[0]) and any(not other[0] for other in sheet.rows)
+        table.add_row(
+            *(Text(cell, _STATE_STYLES.get(cell, "")) for cell in row), style=style, end_section=last_of_its_kind
+        )
     return table
 
 
-def _pools(pools: Iterable[PoolReview]) -> Sheet:
-    columns = ("pool", "trust", "class", "signal", "region", "zones", "shape", "min", "max", "stable", "canary")
+def _pools(review: Review) -> Sheet:
+    columns = (
+        *("pool", "trust", "class", "signal", "region", "zones", "shape"),
+        *("min", "max", "stable", "canary", "runner deadline"),
+    )
+    deadlines = {version.id: str(version.deadline or "none") for version in review.versions}
     rows: list[tuple[str, ...]] = []
-    for pool in pools:
+    for pool in review.pools:
         for index, group in enumerate(pool.groups):
             head = (pool.key, pool.trust_level, f"{pool.machine_class} ({pool.machine_type})", pool.signal)
             zones = " ".join(zone.rsplit("-", 1)[1] for zone in group.zones)
             size = (str(group.min), str(group.max))
-            place = (group.region, zones, group.shape)
-            rows.append((*(head if index == 0 else ("",) * 4), *place, *size, group.stable or "-", _canary(group)))
-    return Sheet("Pools", columns, tuple(rows), frozenset({"min", "max"}))
+            runs = (group.stable or "-", _canary(group), deadlines[group.stable or group.canary or ""])
+            rows.append((*(head if index == 0 else ("",) * 4), group.region, zones, group.shape, *size, *runs))
+    spare = ("shape", "runner deadline", "zones", "trust", "class", "signal")
+    return Sheet("Pools", columns, tuple(rows), frozenset({"min", "max"}), spare)
 
 
 def _canary(group: fleet_group.Group) -> str:
@@ -175,7 +206,7 @@ def _levels(review: Review) -> Sheet:
         for lv in review.levels
     ]
     columns = ("level", "runner group", "repositories", "events", "account", "artifacts")
-    return Sheet("Trust levels", columns, tuple(rows))
+    return Sheet("Trust levels", columns, tuple(rows), spare=("repositories", "account", "artifacts"))
 
 
 def _versions(listed: Iterable[VersionReview]) -> Sheet:
@@ -186,7 +217,8 @@ def _versions(listed: Iterable[VersionReview]) -> Sheet:
 def _capacity(review: Review) -> Sheet:
     rows = [(region, *_hardware(review.smallest[region]), *_hardware(peak)) for region, peak in review.peak.items()]
     columns = ("region", "VMs", "vCPU", "memory GB", "GPUs", "peak VMs", "peak vCPU", "peak memory GB", "peak GPUs")
-    return Sheet("Capacity, at minimum and at peak", columns, tuple(rows), frozenset(columns) - {"region"})
+    spare = ("memory GB", "peak memory GB", "GPUs", "vCPU", "VMs")
+    return Sheet("Capacity, at minimum and at peak", columns, tuple(rows), frozenset(columns) - {"region"}, spare)
 
 
 def _hardware(capacity: Capacity) -> tuple[str, str, str, str]:
