@@ -6,6 +6,7 @@ A version is immutable: templates that carry it are frozen, so an edit would cha
 from __future__ import annotations
 
 import datetime
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal
@@ -21,6 +22,9 @@ ADOPTION_DAYS: Final = 30
 NEAR_DAYS: Final = 10
 """A deadline this close is worth a warning: a canary week and a weekend."""
 
+_VERSION_ID: Final = re.compile(r"\d{4}-\d{2}-\d{2}(-[1-9]\d?)?")
+"""A version is named by the day it was cut, with -1 to -99 behind it for further ones of the same day."""
+
 DeadlineState = Literal["newest", "within", "near", "past"]
 Role = Literal["stable", "canary", "kept", "unused"]
 
@@ -33,6 +37,17 @@ def release_key(release: str) -> tuple[int, ...]:
 def version_key(version: str) -> tuple[str, int]:
     """Sorts versions by the day they were cut, then by their count on that day."""
     return version[:10], int(version[11:] or 0)
+
+
+def is_version_id(name: str) -> bool:
+    """Whether this is a day of the calendar, perhaps with a count behind it."""
+    if not _VERSION_ID.fullmatch(name):
+        return False
+    try:
+        datetime.date.fromisoformat(name[:10])
+    except ValueError:
+        return False
+    return True
 
 
 def newest(versions: Mapping[str, Any]) -> str | None:

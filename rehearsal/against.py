@@ -56,7 +56,7 @@ class Change:
             if resource.type == GROUP_TYPE:
                 return "no effect: something else sizes the group once it exists"
             return "no effect: the template exists and is frozen; scripts/cut-version ID makes a version with the edit"
-        if self.action == "removed" and resource.options.get("protect"):
+        if self.action in {"removed", "replaced"} and resource.options.get("protect"):
             return "protected: `pulumi up` refuses until it is unprotected by hand"
         if self.action == "removed" and resource.options.get("retain_on_delete"):
             return "stays in the cloud: retained on delete"
@@ -85,6 +85,8 @@ class Comparison:
 
     base: str
     changes: tuple[Change, ...]
+    peak_usd_hour: tuple[float | None, float | None] = (None, None)
+    """List price of the hardware at its peak, before and after; None where it is not known."""
 
     def summary(self) -> str:
         """One line: how many of each action, and which groups go."""
@@ -93,12 +95,16 @@ class Comparison:
         counts = [(action, sum(change.action == action for change in self.changes)) for action in ACTIONS]
         line = ", ".join(f"{count} {action}" for action, count in counts if count)
         lost = [change.goes for change in self.changes if change.goes]
+        before, after = self.peak_usd_hour
+        if before is not None and after is not None and round(before, 2) != round(after, 2):
+            line += f"; at peak {before:,.2f} → {after:,.2f} USD/h"
         return f"{line}; groups that go: {', '.join(lost)}" if lost else line
 
     def to_json(self) -> Plain:
         """The comparison as JSON can hold it."""
         return {
             "base": self.base,
+            "peak_usd_per_hour": dict(zip(("before", "after"), self.peak_usd_hour, strict=True)),
             "changes": [
                 {
                     "action": change.action,
@@ -113,9 +119,11 @@ class Comparison:
         }
 
 
-def compare(before: Inventory, after: Inventory, base: str) -> Comparison:
+def compare(
+    before: Inventory, after: Inventory, base: str, peak_usd_hour: tuple[float | None, float | None] = (None, None)
+) -> Comparison:
     """Every difference, by owner and name."""
-    return Comparison(base, changes(before, after))
+    return Comparison(base, changes(before, after), peak_usd_hour)
 
 
 def changes(before: Inventory, after: Inventory) -> tuple[Change, ...]:

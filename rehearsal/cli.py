@@ -12,12 +12,12 @@ import sys
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import click
 from rich.console import Console
 
-from fleet import versions
+from fleet import cost, versions
 from fleet.draft import parse
 from fleet.errors import ConfigError, Fault
 from fleet.settings import Settings, load
@@ -81,7 +81,8 @@ def _rehearse(root: Path, stack: str, on: datetime.date, against: str | None) ->
         with _progress(f"rehearsing {against}"):
             before, sections = base(root, stack, against)
         _refuse_edits(settings, sections, against)
-        return seen, compare(before, inventory, against)
+        peak = (_peak_usd_hour(sections, before.stack), cost.total(seen.peak_usd_hour.values()))
+        return seen, compare(before, inventory, against, peak)
     except ConfigError as error:
         return Review(environment=stack, faults=_located(files, error)), None
     except BaseError as error:
@@ -98,6 +99,17 @@ def _refuse_edits(settings: Settings, sections: dict[str, object], ref: str) -> 
         raise ConfigError(
             [Fault(("versions", edit.version, *edit.field.split(".")), "an edit", allowed, fix) for edit in edits]
         )
+
+
+def _peak_usd_hour(sections: dict[str, Any], stack: str) -> float | None:
+    """What the base would cost at its peak; None where today's rules cannot read it, or a price is not known."""
+    pinned = sections.get("versions", {})
+    tree = pinned.get(versions.newest(pinned) or "", {}).get("boot_bundle", "")
+    try:
+        settings = load(sections, environment=stack, tree_bundle=tree)
+    except ConfigError:
+        return None
+    return cost.total(cost.by_region(settings.sized_groups(), "max").values())
 
 
 def _located(files: StackFiles, error: ConfigError) -> tuple[str, ...]:

@@ -12,8 +12,10 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from fleet import cost
 from fleet import group as fleet_group
 from fleet.capacity import Capacity
+from fleet.catalog.prices import READ_FROM
 from fleet.schema.pool import CanaryInstances
 from rehearsal.against import Action, Comparison
 from rehearsal.review import Review, VersionReview
@@ -195,7 +197,7 @@ def _canary(group: fleet_group.Group) -> str:
         case version, None:
             return f"{version} (whole group)"
         case version, CanaryInstances(instances=count):
-            return f"{version} ({count} VMs)"
+            return f"{version} ({count} VM{'' if count == 1 else 's'})"
         case version, share:
             return f"{version} ({share.percent} %)"
 
@@ -215,10 +217,27 @@ def _versions(listed: Iterable[VersionReview]) -> Sheet:
 
 
 def _capacity(review: Review) -> Sheet:
-    rows = [(region, *_hardware(review.smallest[region]), *_hardware(peak)) for region, peak in review.peak.items()]
-    columns = ("region", "VMs", "vCPU", "memory GB", "GPUs", "peak VMs", "peak vCPU", "peak memory GB", "peak GPUs")
+    rows = [
+        (
+            region,
+            *_hardware(review.smallest[region]),
+            _usd(review.smallest_usd_hour[region]),
+            *_hardware(peak),
+            _usd(review.peak_usd_hour[region]),
+        )
+        for region, peak in review.peak.items()
+    ]
+    least, most = cost.total(review.smallest_usd_hour.values()), cost.total(review.peak_usd_hour.values())
+    rows.append(("all", "", "", "", "", _usd(least), "", "", "", "", _usd(most)))
+    kinds = ("VMs", "vCPU", "memory GB", "GPUs", "USD/h")
+    columns = ("region", *kinds, *(f"peak {kind}" for kind in kinds))
     spare = ("memory GB", "peak memory GB", "GPUs", "vCPU", "VMs")
-    return Sheet("Capacity, at minimum and at peak", columns, tuple(rows), frozenset(columns) - {"region"}, spare)
+    title = f"Capacity, at minimum and at peak ({READ_FROM}, hardware alone)"
+    return Sheet(title, columns, tuple(rows), frozenset(columns) - {"region"}, spare)
+
+
+def _usd(amount: float | None) -> str:
+    return "unknown" if amount is None else f"{amount:,.2f}"
 
 
 def _hardware(capacity: Capacity) -> tuple[str, str, str, str]:

@@ -6,7 +6,7 @@ import datetime
 from dataclasses import dataclass, field
 from typing import Any
 
-from fleet import capacity, versions
+from fleet import capacity, cost, versions
 from fleet.capacity import Capacity
 from fleet.group import Group
 from fleet.metadata import HEALTH_PORT
@@ -70,6 +70,8 @@ class Review:
     versions: tuple[VersionReview, ...] = ()
     smallest: dict[str, Capacity] = field(default_factory=dict[str, Capacity])
     peak: dict[str, Capacity] = field(default_factory=dict[str, Capacity])
+    smallest_usd_hour: dict[str, float | None] = field(default_factory=dict[str, float | None])
+    peak_usd_hour: dict[str, float | None] = field(default_factory=dict[str, float | None])
     resources: dict[str, int] = field(default_factory=dict[str, int])
     faults: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
@@ -90,13 +92,22 @@ class Review:
                 for version in self.versions
             ],
             "capacity": {
-                region: {"vcpu": peak.vcpu, "gpu": dict(sorted(peak.gpu.items())), "memory_gb": peak.memory_gb}
+                region: {
+                    "vcpu": peak.vcpu,
+                    "gpu": dict(sorted(peak.gpu.items())),
+                    "memory_gb": peak.memory_gb,
+                    "usd_per_hour": _cents(self.peak_usd_hour[region]),
+                }
                 for region, peak in self.peak.items()
             },
             "resources": self.resources,
             "faults": list(self.faults),
             "warnings": list(self.warnings),
         }
+
+
+def _cents(usd: float | None) -> float | None:
+    return None if usd is None else round(usd, 2)
 
 
 def _pool_json(pool: PoolReview) -> dict[str, Any]:
@@ -156,6 +167,8 @@ def review(settings: Settings, inventory: Inventory, on: datetime.date, warnings
         ),
         smallest=capacity.by_region(settings.sized_groups(), "min"),
         peak=capacity.by_region(settings.sized_groups(), "max"),
+        smallest_usd_hour=cost.by_region(settings.sized_groups(), "min"),
+        peak_usd_hour=cost.by_region(settings.sized_groups(), "max"),
         resources=inventory.counts(),
         warnings=warnings,
     )

@@ -11,7 +11,6 @@ Exit codes: 0 the entry is written; 2 it cannot be, and nothing was.
 from __future__ import annotations
 
 import os
-import re
 import sys
 import tempfile
 from pathlib import Path
@@ -22,8 +21,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from fleet.errors import one_of
-from fleet.schema.version import VERSION_ID
-from fleet.versions import newest, version_key
+from fleet.versions import is_version_id, newest, version_key
 from startup import bundle
 
 SECTION: Final = "runner-fleet:versions"
@@ -60,9 +58,8 @@ def cut(text: str, version_id: str, digest: str, runner: str | None = None) -> s
         raise CutError(f"{SECTION} lists no version to start from; add the first one by hand")
     _check_id(version_id, versions, last)
     old = versions[last]
-    if runner is not None and runner not in config["runner-fleet:runner_releases"]["value"]:
-        known = one_of(config["runner-fleet:runner_releases"]["value"])
-        raise CutError(f"--runner {runner}: not in runner_releases, which lists {known}; add the release first")
+    if runner is not None:
+        _check_runner(runner, old["runner"], config["runner-fleet:runner_releases"]["value"])
     first, end = _block(text.splitlines(keepends=True), versions, last)
     lines = text.splitlines(keepends=True)
     entry = "".join(lines[first:end])
@@ -77,7 +74,7 @@ def cut(text: str, version_id: str, digest: str, runner: str | None = None) -> s
 
 
 def _check_id(version_id: str, versions: dict[str, Any], last: str) -> None:
-    if not re.match(VERSION_ID, version_id):
+    if not is_version_id(version_id):
         raise CutError(f"ID {version_id}: allowed is YYYY-MM-DD, or YYYY-MM-DD-N from the second of a day")
     if version_key(version_id) > version_key(last):
         return
@@ -85,6 +82,17 @@ def _check_id(version_id: str, versions: dict[str, Any], last: str) -> None:
     free = f"{day}-{count + 1}"
     reason = "exists, and versions are immutable" if version_id in versions else f"sorts before the newest, {last}"
     raise CutError(f"ID {version_id}: {reason}; the next free one is {free}")
+
+
+def _check_runner(runner: str, old: str, releases: dict[str, Any]) -> None:
+    if runner not in releases:
+        raise CutError(
+            f"--runner {runner}: not in runner_releases, which lists {one_of(releases)}; add the release first"
+        )
+    needed, there = releases[old].get("sha256", {}), releases[runner].get("sha256", {})
+    missing = sorted(set(needed) - set(there))
+    if missing:
+        raise CutError(f"--runner {runner}: runner_releases has no digest of it for {', '.join(missing)}; add it first")
 
 
 def _config(text: str) -> Any:

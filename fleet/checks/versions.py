@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import datetime
 import re
 from collections.abc import Iterator
 
 from fleet.draft import Draft
 from fleet.errors import Fault, show, unknown_name
-from fleet.schema.version import VERSION_ID
-from fleet.versions import REGISTRATION_FLOOR, below_floor, newest
+from fleet.versions import REGISTRATION_FLOOR, below_floor, is_version_id, newest
 
 CUT = "scripts/cut-version ID"
 _RELEASE = re.compile(r"\d+\.\d+\.\d+")
@@ -21,23 +19,13 @@ def version_faults(draft: Draft) -> Iterator[Fault]:
         if not _RELEASE.fullmatch(release):
             fix = 'write it in quotes, such as "2.337.0"'
             yield Fault(("runner_releases", release), show(release), "a release of actions/runner, X.Y.Z", fix)
-    named = {name for name in draft.declared.get("versions", ()) if _is_day(name)}
+    named = {name for name in draft.declared.get("versions", ()) if is_version_id(name)}
     for name in sorted(draft.declared.get("versions", set[str]()) - named):
         fix = f"name it by the day it was cut; {CUT} does"
         yield Fault(("versions", name), show(name), "YYYY-MM-DD, or YYYY-MM-DD-N from the second of a day", fix)
     yield from _pins(draft)
     yield from _newest_is_the_tree(draft, named)
     yield from _pointers(draft)
-
-
-def _is_day(name: str) -> bool:
-    if not re.fullmatch(VERSION_ID, name):
-        return False
-    try:
-        datetime.date.fromisoformat(name[:10])
-    except ValueError:
-        return False
-    return True
 
 
 def _pins(draft: Draft) -> Iterator[Fault]:

@@ -9,9 +9,6 @@ from pydantic import Discriminator, Field, Tag
 from fleet.schema.base import Day, Digest, Model, Names, Sha256
 from fleet.schema.machine_class import Arch
 
-VERSION_ID = r"^\d{4}-\d{2}-\d{2}(-[1-9]\d?)?$"
-"""A version is named by the day it was cut, with -1 to -99 behind it for further ones of the same day."""
-
 
 class RunnerRelease(Model):
     """One release of actions/runner: when it came out, and the SHA-256 of each Linux archive, where established."""

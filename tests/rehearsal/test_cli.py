@@ -12,7 +12,7 @@ def test_plain_output_starts_by_saying_that_it_is_a_rehearsal(preview):
     done = preview("prod")
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("This is a rehearsal")
-    for title in ("Pools", "Trust levels", "Services", "Versions", "Capacity, at minimum and at peak", "Resources"):
+    for title in ("Pools", "Trust levels", "Services", "Versions", "Resources"):
         assert f"\n{title}\n" in done.stdout
     assert "\x1b" not in done.stdout + done.stderr, "no colours and no progress where nobody watches"
     assert not done.stderr
@@ -33,6 +33,7 @@ def test_json_is_the_contract_and_nothing_else(preview):
     assert {"id", "runner", "deadline", "state"} <= data["versions"][0].keys()
     assert data["capacity"]["us-west1"]["gpu"] == {"nvidia-tesla-a100": 2, "nvidia-tesla-t4": 4}
     assert data["capacity"]["us-west1"]["vcpu"] == 2 * (10 * 96 + 2 * 16 + 12)
+    assert data["capacity"]["us-east1"]["usd_per_hour"] == 7.81
     assert data["resources"]["gcp:compute/regionInstanceGroupManager:RegionInstanceGroupManager"] == 18
     assert data["faults"] == []
     assert data["warnings"] == []
@@ -68,6 +69,7 @@ def test_markdown_says_what_changes_first_and_folds_the_fleet_away(preview, edit
     assert done.stdout.startswith("## Fleet `prod`")
     assert done.stdout.index("### Changes against HEAD") < done.stdout.index("<details>")
     assert "groups that go: gh-runner-postsubmit-cpu-us-west1-" in done.stdout
+    assert re.search(r"at peak 239\.68 → 230\.10 USD/h", done.stdout)
     assert "| --- |" in done.stdout
 
 

@@ -34,7 +34,8 @@ def test_a_cut_adds_a_copy_of_the_newest_entry_with_the_trees_digest(project_tex
 
 
 def test_a_cut_can_name_another_runner_release(project_text):
-    text = project_text.replace('"2.336.0":\n', '"2.338.0":\n', 1)
+    release = '      "2.338.0": { released: 2026-11-20, sha256: { x64: abc, arm64: def } }\n'
+    text = project_text.replace('      "2.336.0":\n', f'{release}      "2.336.0":\n', 1)
     assert '        runner: "2.338.0"' in added_lines(text, cut(text, "2027-01-05", DIGEST, "2.338.0"))
 
 
@@ -51,6 +52,7 @@ def test_a_second_cut_starts_from_the_first(project_text):
         ("2026-11-21", ["sorts before the newest", "2026-11-22-1"]),
         ("next", ["YYYY-MM-DD"]),
         ("2027-1-5", ["YYYY-MM-DD"]),
+        ("2027-02-30", ["YYYY-MM-DD"]),
     ],
 )
 def test_an_id_that_cannot_be_the_newest_is_refused_with_one_that_can(project_text, version_id, words):
@@ -62,6 +64,11 @@ def test_an_id_that_cannot_be_the_newest_is_refused_with_one_that_can(project_te
 def test_a_runner_release_nobody_listed_is_refused(project_text):
     with pytest.raises(CutError, match=r"9\.9\.9: not in runner_releases.*2\.337\.0"):
         cut(project_text, "2027-01-05", DIGEST, "9.9.9")
+
+
+def test_a_runner_release_without_a_digest_that_the_fleet_needs_is_refused(project_text):
+    with pytest.raises(CutError, match=r"2\.335\.1: runner_releases has no digest of it for arm64"):
+        cut(project_text, "2027-01-05", DIGEST, "2.335.1")
 
 
 def test_a_file_written_in_another_way_is_left_alone(project_text):
