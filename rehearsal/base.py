@@ -10,6 +10,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import pulumi
+
 from rehearsal import stack_files
 from rehearsal.inventory import Inventory
 from rehearsal.run import rehearse_project
@@ -23,10 +25,15 @@ class BaseError(Exception):
 
 def base(root: Path, stack: str, ref: str) -> tuple[Inventory, dict[str, Any]]:
     """The inventory of `ref`, which names a stack or else a git revision, and the configuration it came from."""
-    if ref in stack_files.stacks(root):
+    if ref not in stack_files.stacks(root):
+        return _at_revision(root, stack, ref)
+    try:
         config = stack_files.read(root, ref)
         return rehearse_project(root, ref, config.config), config.sections
-    return _at_revision(root, stack, ref)
+    except (stack_files.StackFileError, pulumi.RunError):
+        raise BaseError(
+            f"--against {ref}: that stack has faults of its own; scripts/preview {ref} says which"
+        ) from None
 
 
 def _at_revision(root: Path, stack: str, ref: str) -> tuple[Inventory, dict[str, Any]]:
@@ -38,15 +45,7 @@ def _at_revision(root: Path, stack: str, ref: str) -> tuple[Inventory, dict[str,
     with tempfile.TemporaryDirectory(prefix="runner-fleet-base-") as folder:
         archive = subprocess.run(["git", "-C", str(root), "archive", commit], capture_output=True, check=False)
         subprocess.run(["tar", "-x", "-C", folder], input=archive.stdout, check=True)
-        done = subprocess.run(
-            [sys.executable, "-m", "rehearsal.record", stack],
-            cwd=folder,
-            env={**os.environ, "PYTHONPATH": folder},
-            capture_output=True,
-            text=True,
-            timeout=_TIMEOUT_SECONDS,
-            check=False,
-        )
+        done = _recorded(folder, stack, ref)
     if done.returncode != 0:
         reason = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
         raise BaseError(f"--against {ref}: stack {stack} cannot be rehearsed at {commit[:10]}: {reason}")
@@ -54,6 +53,20 @@ def _at_revision(root: Path, stack: str, ref: str) -> tuple[Inventory, dict[str,
     return Inventory.from_json(recorded["inventory"]), recorded["sections"]
 
 
+def _recorded(folder: str, stack: str, ref: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "rehearsal.record", stack]
+    environment = {**os.environ, "PYTHONPATH": folder}
+    try:
+        return subprocess.run(
+            command, cwd=folder, env=environment, capture_output=True, text=True, timeout=_TIMEOUT_SECONDS, check=False
+        )
+    except subprocess.TimeoutExpired:
+        raise BaseError(f"--against {ref}: its rehearsal took longer than {_TIMEOUT_SECONDS} s") from None
+
+
 def _git(root: Path, *words: str) -> str:
-    done = subprocess.run(["git", "-C", str(root), *words], capture_output=True, text=True, check=False)
+    try:
+        done = subprocess.run(["git", "-C", str(root), *words], capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        return ""
     return done.stdout if done.returncode == 0 else ""

@@ -10,7 +10,7 @@ import datetime
 import json
 import sys
 from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Literal
 
@@ -72,7 +72,7 @@ def _rehearse(root: Path, stack: str, on: datetime.date, against: str | None) ->
     except StackFileError as error:
         return Review(environment=stack, faults=(str(error),)), None
     try:
-        settings = load(files.sections, environment=stack, tree_bundle=bundle.build(root / "startup").digest)
+        settings = load(files.sections, environment=stack, tree_bundle=_tree_bundle(root))
         with _progress(f"rehearsing {stack}") as step:
             inventory = rehearse_project(root, stack, files.config, step)
         seen = review(settings, inventory, on, warnings(settings, on, _used_elsewhere(root, stack)))
@@ -87,6 +87,15 @@ def _rehearse(root: Path, stack: str, on: datetime.date, against: str | None) ->
         return Review(environment=stack, faults=_located(files, error)), None
     except BaseError as error:
         return Review(environment=stack, faults=(str(error),)), None
+
+
+def _tree_bundle(root: Path) -> str:
+    """The digest of what startup/ makes. Raises ConfigError for what cannot be packed."""
+    try:
+        return bundle.build(root / "startup").digest
+    except ValueError as error:
+        fix = "replace it with a regular file, or take it out"
+        raise ConfigError([Fault(("versions",), str(error), "regular files in startup/", fix)]) from None
 
 
 def _refuse_edits(settings: Settings, sections: dict[str, object], ref: str) -> None:
@@ -120,8 +129,8 @@ def _used_elsewhere(root: Path, stack: str) -> set[str]:
     """The versions that other stacks run, try or keep; what is faulty there is that stack's own preview to say."""
     used: set[str] = set()
     for other in stack_files.stacks(root):
-        if other != stack:
-            rollout = parse(stack_files.read(root, other).sections, other, "")[0].rollout
+        with suppress(StackFileError):
+            rollout = None if other == stack else parse(stack_files.read(root, other).sections, other, "")[0].rollout
             used |= {v for v in (rollout.stable, rollout.canary, *rollout.keep) if v} if rollout else set()
     return used
 

@@ -190,3 +190,27 @@ def test_against_another_stack_compares_what_differs(preview):
 def test_a_command_line_that_makes_no_sense_exits_2(preview):
     assert preview("prod", "--no-such-option").returncode == 2
     assert preview("prod", "--on", "yesterday").returncode == 2
+
+
+def test_another_stacks_broken_file_is_that_stacks_own_matter(preview, edit):
+    edit("Pulumi.testing.yaml", "config:", "config: [")
+    assert preview("prod").returncode == 0
+    done = preview("prod", "--against", "testing")
+    assert done.returncode == 2
+    assert "that stack has faults of its own; scripts/preview testing says which" in done.stderr
+
+
+def test_a_base_stack_with_faults_is_said_without_a_traceback(preview, edit):
+    edit("Pulumi.testing.yaml", "canary: null", 'canary: "2026-11-22"')
+    done = preview("prod", "--against", "testing")
+    assert done.returncode == 2
+    assert "scripts/preview testing says which" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_link_among_the_scripts_is_a_fault_and_no_traceback(preview, project):
+    (project / "startup/units/runner-link.service").symlink_to("runner.target")
+    done = preview("prod")
+    assert done.returncode == 2
+    assert "runner-link.service" in done.stderr
+    assert "Traceback" not in done.stderr
