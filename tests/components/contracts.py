@@ -184,6 +184,13 @@ def callers_options_are_never_merged_into_children(name: str, source: str) -> It
             yield f"{name}:{node.lineno} merges options"
 
 
+def nothing_is_made_inside_an_apply(name: str, source: str) -> Iterator[str]:
+    """What an apply makes is missing from a preview whose value is unknown. No component needs one at all."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Call) and _name(node).endswith(".apply"):
+            yield f"{name}:{node.lineno} calls {_name(node)}"
+
+
 def names_are_made_elsewhere(name: str, source: str) -> Iterator[str]:
     """A physical name written in a component would escape the limits that `fleet.naming` keeps."""
     for node in ast.walk(ast.parse(source)):
@@ -253,6 +260,7 @@ INVENTORY_RULES = (
 SOURCE_RULES = (
     components_are_deaf,
     callers_options_are_never_merged_into_children,
+    nothing_is_made_inside_an_apply,
     names_are_made_elsewhere,
     nested_inputs_are_typed,
 )

@@ -90,6 +90,7 @@ def test_the_rule_about_outputs_can_fail(bad):
         (contracts.components_are_deaf, "import pulumi\nconfig = pulumi.Config()"),
         (contracts.components_are_deaf, "import random"),
         (contracts.callers_options_are_never_merged_into_children, "o = pulumi.ResourceOptions.merge(opts, mine)"),
+        (contracts.nothing_is_made_inside_an_apply, "bucket.name.apply(lambda name: storage.Bucket(name))"),
         (contracts.names_are_made_elsewhere, "storage.Bucket('b', name=f'{prefix}-x')"),
         (contracts.nested_inputs_are_typed, "compute.Firewall('f', allows={'protocol': 'tcp'})"),
     ],
