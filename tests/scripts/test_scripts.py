@@ -17,7 +17,6 @@ FAKE_PYTHON = """#!/usr/bin/env bash
 # Stands in for python3 and for the one in .venv: makes the folders, records what is installed.
 case "$*" in
   --version) echo "Python ${FAKE_VERSION:-3.11.9}" ;;
-  -c*) exit "${TOO_OLD:-0}" ;;
   *"-m venv"*)
     echo "venv" >>"$RECORD"
     mkdir -p .venv/bin && rm -f .venv/*.stamp && cp "$0" .venv/bin/python
@@ -105,10 +104,16 @@ def test_an_install_that_failed_is_tried_again(venv):
 
 
 def test_an_old_python_is_refused_with_what_to_do(venv):
-    done, record = venv("run", TOO_OLD="1", FAKE_VERSION="3.9.2")
+    done, record = venv("run", FAKE_VERSION="3.9.2")
     assert done.returncode == 2
     assert "Python 3.9.2 is too old; install Python 3.11 or newer, or set PYTHON" in done.stderr
     assert record == []
+
+
+def test_something_that_is_no_python_is_refused(venv):
+    done, _ = venv("run", PYTHON="/bin/echo")
+    assert done.returncode == 2
+    assert "set PYTHON to Python 3.11 or newer" in done.stderr
 
 
 def test_an_unknown_area_is_answered_with_the_areas():
