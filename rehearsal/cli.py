@@ -140,11 +140,11 @@ def _print(seen: Review, comparison: Comparison | None, style: Style) -> None:
         found = {"against": comparison.to_json()} if comparison else {}
         click.echo(json.dumps({**seen.to_json(), **found}, indent=2))
         return
+    if seen.faults and style == "markdown":
+        click.echo(render.faults_markdown(seen))
+        return
     if seen.faults:
-        for fault in seen.faults:
-            click.echo(fault, err=True)
-        noun = "1 fault" if len(seen.faults) == 1 else f"{len(seen.faults)} faults"
-        click.echo(f"stack {seen.environment}: {noun}; nothing was rehearsed", err=True)
+        click.echo("\n".join((*seen.faults, render.faults_line(seen))), err=True)
         return
     text = render.Page(seen, comparison)
     if style == "markdown":

@@ -102,6 +102,18 @@ class Page:
         return [*notes, self.comparison.summary()] if self.comparison else notes
 
 
+def faults_line(review: Review) -> str:
+    """How many faults there are, and that nothing else happened."""
+    count = len(review.faults)
+    return f"stack {review.environment}: {count} fault{'' if count == 1 else 's'}; nothing was rehearsed"
+
+
+def faults_markdown(review: Review) -> str:
+    """The faults, for a pull request."""
+    lines = [f"- `{fault.replace('`', chr(39))}`" for fault in review.faults]
+    return "\n".join([f"## Fleet `{review.environment}`", "", f"**{faults_line(review)}**", "", *lines])
+
+
 def _fleet(review: Review) -> tuple[Sheet, ...]:
     return (
         _pools(review),

@@ -102,6 +102,14 @@ def test_faults_as_json_are_still_json(preview, edit):
     assert data["pools"] == []
 
 
+def test_faults_as_markdown_reach_the_pull_request(preview, edit):
+    edit("Pulumi.prod.yaml", "canary: null", 'canary: "2026-11-22"')
+    done = preview("prod", "--markdown")
+    assert done.returncode == 2
+    assert "**stack prod: 1 fault; nothing was rehearsed**" in done.stdout
+    assert "- `Pulumi.prod.yaml:" in done.stdout
+
+
 def test_an_edit_of_a_script_asks_for_a_new_version(preview, project):
     with (project / "startup/units/runner.target").open("a") as unit:
         unit.write("# edited\n")
