@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Final
 
 import pulumi
 from pulumi_gcp import compute
@@ -13,6 +14,10 @@ from fleet.group import Group
 from fleet.metadata import runner_metadata
 from fleet.schema.pool import CanaryInstances, CanaryPercent, CpuScaling, Scaling, ScheduleScaling
 from fleet.settings import Settings
+
+_MAKE_FIRST: Final = False
+"""What is replaced has another name already, but the provider looks only at whether a name was given at all, and would
+delete first: fixed groups with all their VMs, autoscaled ones in vain, since their autoscaler still points at them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,7 +40,7 @@ class RunnerPool(pulumi.ComponentResource):
     """The VMs that one label set addresses; the component's name is the pool's key.
 
     It never updates a running VM: updates are opportunistic, so a VM finishes its job and the next one is new. It
-    never shrinks a group either; VMs end themselves.
+    never shrinks a group that follows demand either; VMs end themselves. A fixed pool has the size its settings say.
     """
 
     group_ids: Mapping[str, pulumi.Output[str]]
@@ -123,7 +128,9 @@ class RunnerPool(pulumi.ComponentResource):
             ),
             wait_for_instances=False,
             opts=pulumi.ResourceOptions(
-                parent=self, ignore_changes=None if group.fixed_size is not None else ["targetSize"]
+                parent=self,
+                ignore_changes=None if group.fixed_size is not None else ["targetSize"],
+                delete_before_replace=_MAKE_FIRST,
             ),
         )
 
@@ -132,11 +139,12 @@ class RunnerPool(pulumi.ComponentResource):
     ) -> None:
         compute.RegionAutoscaler(
             f"{name}-{group.region}-autoscaler",
-            name=args.settings.names.vm_base(name, group.region),
+            # The group's own name: another group gets another autoscaler, and neither is ever without its own.
+            name=group.name,
             region=group.region,
             target=manager.id,
             autoscaling_policy=_autoscaling_policy(group, args.settings.pools[name].scaling),
-            opts=pulumi.ResourceOptions(parent=self),
+            opts=pulumi.ResourceOptions(parent=self, delete_before_replace=_MAKE_FIRST),
         )
 
 

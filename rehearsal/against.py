@@ -8,7 +8,7 @@ ignores changes to it: a template of a version that exists already keeps what it
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Final, Literal, cast, get_args
 
 from rehearsal.inventory import Inventory, Plain, Resource
@@ -18,6 +18,7 @@ Action = Literal["created", "removed", "replaced", "changed", "frozen", "differs
 
 ACTIONS: Final[tuple[Action, ...]] = get_args(Action)
 GROUP_TYPE: Final = "gcp:compute/regionInstanceGroupManager:RegionInstanceGroupManager"
+AUTOSCALER_TYPE: Final = "gcp:compute/regionAutoscaler:RegionAutoscaler"
 _LONG: Final = 60
 
 
@@ -45,6 +46,8 @@ class Change:
     goes: str = ""
     """The name of the group that goes, with its VMs."""
     properties: tuple[PropertyChange, ...] = ()
+    stuck: bool = False
+    """Whether Google would refuse it: a group is resized while the autoscaler that goes still holds it."""
 
     @property
     def consequence(self) -> str:
@@ -68,6 +71,10 @@ class Change:
 
     @property
     def _group_consequence(self) -> str:
+        if self.stuck:
+            return (
+                "`up` would fail: Google resizes no group whose autoscaler still exists; deploy `signal: jobs` before"
+            )
         match self.action:
             case "replaced":
                 return "a new group is made first, then the old one goes with its VMs: drain it before"
@@ -141,7 +148,25 @@ def changes(before: Inventory, after: Inventory) -> tuple[Change, ...]:
             found.append(Change("created", owners[key], new[key]))
         elif old[key].inputs != new[key].inputs:
             found.append(edit(owners[key], old[key], new[key]))
-    return tuple(sorted(found, key=lambda change: (change.owner, change.resource.name, change.resource.type)))
+    stuck = _stuck(found)
+    marked = (replace(change, stuck=True) if change in stuck else change for change in found)
+    return tuple(sorted(marked, key=lambda change: (change.owner, change.resource.name, change.resource.type)))
+
+
+def _stuck(found: list[Change]) -> list[Change]:
+    """Groups that get another size in the very step in which their autoscaler goes; the engine resizes first."""
+    gone = {
+        change.resource.inputs["target"]
+        for change in found
+        if change.action == "removed" and change.resource.type == AUTOSCALER_TYPE
+    }
+    return [
+        change
+        for change in found
+        if change.action == "changed"
+        and f"${{{change.resource.name}.id}}" in gone
+        and any(edit.path == "targetSize" for edit in change.properties)
+    ]
 
 
 def _differing(owner: str, old: Resource, new: Resource) -> Change:

@@ -44,9 +44,33 @@ def test_an_edit_of_the_size_that_an_autoscaler_keeps_is_frozen_for_the_group(pr
 def test_other_zones_replace_the_group_and_name_the_one_that_goes(prod_config, against_prod):
     prod_config["runner-fleet:pools"]["presubmit-cpu"]["regions"]["us-west1"]["zones"] = ["a", "b"]
     comparison = against_prod(prod_config)
-    assert said(comparison) == {("replaced", "presubmit-cpu-us-west1-group")}
-    assert "drain it" in comparison.changes[0].consequence
-    assert comparison.summary() == "1 replaced; groups that go: gh-runner-presubmit-cpu-us-west1-c1yu"
+    assert said(comparison) == {
+        ("replaced", "presubmit-cpu-us-west1-group"),
+        ("replaced", "presubmit-cpu-us-west1-autoscaler"),
+    }
+    assert "drain it" in comparison.changes[1].consequence
+    assert comparison.summary() == "2 replaced; groups that go: gh-runner-presubmit-cpu-us-west1-c1yu"
+
+
+def test_a_step_that_google_refuses_is_said_before_it_is_tried(prod_config, against_prod):
+    pool = prod_config["runner-fleet:pools"]["presubmit-cpu"]
+    pool["scaling"] = {"signal": "fixed"}
+    for region in pool["regions"].values():
+        region.update(min=3, max=3)
+    groups = [change for change in against_prod(prod_config).changes if change.resource.name.endswith("-group")]
+    assert len(groups) == 2
+    assert all("deploy `signal: jobs` before" in change.consequence for change in groups)
+
+
+def test_the_step_by_way_of_jobs_is_fine(prod_config, prod, rehearse_edited):
+    pool = prod_config["runner-fleet:pools"]["presubmit-cpu"]
+    pool["scaling"] = {"signal": "jobs"}
+    between = rehearse_edited(prod_config)
+    assert not any(change.stuck for change in compare(prod, between, "main").changes)
+    pool["scaling"] = {"signal": "fixed"}
+    for region in pool["regions"].values():
+        region.update(min=3, max=3)
+    assert not any(change.stuck for change in compare(between, rehearse_edited(prod_config), "main").changes)
 
 
 def test_a_removed_pool_takes_its_vms_along(prod_config, against_prod):
