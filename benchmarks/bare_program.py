@@ -32,7 +32,7 @@ class Mocks(pulumi.runtime.Mocks):
         """Answer a registration."""
         return f"{args.name}-id", args.inputs
 
-    def call(self, args: pulumi.runtime.MockCallArgs) -> tuple[dict[str, Any], None]:  # noqa: ARG002
+    def call(self, args: pulumi.runtime.MockCallArgs) -> tuple[dict[str, Any], None]:  # noqa: ARG002 - the SDK's signature
         """Answer a look-up; there is none."""
         return {}, None
 

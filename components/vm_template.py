@@ -7,11 +7,11 @@ from typing import Final
 import pulumi
 from pulumi_gcp import compute
 
+from fleet.catalog.disk_types import LOCAL_SSD_GB
 from fleet.catalog.machine_types import MACHINE_TYPES
 from fleet.schema.machine_class import MachineClass, SpecificReservation
 from fleet.schema.network import Egress
 
-LOCAL_SSD_GB: Final = 375
 CLOUD_PLATFORM_SCOPE: Final = "https://www.googleapis.com/auth/cloud-platform"
 """The least scope that leaves the decision to IAM alone; every narrower one is a second, coarser rule."""
 

@@ -9,12 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from fleet.capacity import Bound
+from fleet.catalog.disk_types import LOCAL_SSD_GB
 from fleet.catalog.machine_types import MACHINE_TYPES
 from fleet.catalog.prices import DISK_GB_MONTH, GPU_HOUR, HOURS_A_MONTH, VCPU_HOUR, Prices
 from fleet.group import Group
 from fleet.schema.machine_class import MachineClass
-
-LOCAL_SSD_GB = 375
 
 
 def vm_hour(machine_class: MachineClass, region: str) -> float | None:

@@ -6,7 +6,7 @@ import datetime
 from dataclasses import dataclass, field
 from typing import Any
 
-from fleet import capacity, cost, versions
+from fleet import capacity, cost, trust, versions
 from fleet.capacity import Capacity
 from fleet.group import Group
 from fleet.metadata import HEALTH_PORT
@@ -153,13 +153,13 @@ def review(settings: Settings, inventory: Inventory, on: datetime.date, warnings
         levels=tuple(
             LevelReview(
                 level=level,
-                runner_group=trust.runner_group,
-                repositories=tuple(sorted(trust.repositories)),
-                events="any" if trust.allowed_events == "any" else ", ".join(sorted(trust.allowed_events)),
+                runner_group=wanted.runner_group,
+                repositories=tuple(sorted(wanted.repositories)),
+                events="any" if wanted.allowed_events == "any" else ", ".join(trust.allowed_events(level, wanted)),
                 account=names.account(level),
-                artifact_bucket=names.artifact_bucket(level, trust.artifacts.bucket),
+                artifact_bucket=names.artifact_bucket(level, wanted.artifacts.bucket),
             )
-            for level, trust in sorted(settings.trust_levels.items())
+            for level, wanted in sorted(settings.trust_levels.items())
         ),
         services=_services(settings),
         versions=tuple(

@@ -9,4 +9,7 @@ from typing import Final
 
 PERSISTENT: Final = frozenset({"pd-standard", "pd-balanced", "pd-ssd"})
 PERSISTENT_SSD: Final = PERSISTENT - {"pd-standard"}
+LOCAL_SSD_GB: Final = 375
+"""What one local SSD holds."""
+
 HYPERDISK: Final = frozenset({"hyperdisk-balanced"})
