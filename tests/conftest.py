@@ -6,6 +6,7 @@ import copy
 import os
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from fleet.settings import Settings, load
@@ -15,6 +16,10 @@ from rehearsal.run import rehearse_project
 from startup import bundle
 
 ROOT = Path(__file__).parent.parent
+
+# A busy machine is no fault of the code's, and a run that cannot be repeated helps nobody.
+hypothesis.settings.register_profile("project", deadline=None, derandomize=True, database=None)
+hypothesis.settings.load_profile("project")
 
 
 @pytest.fixture(scope="session", autouse=True)
