@@ -65,12 +65,15 @@ class TrustLevel(pulumi.ComponentResource):
             f"{name}-artifacts",
             names.artifact_bucket(name, level.artifacts.bucket),
             level.artifacts.retention_days,
+            name,
             args.settings,
         )
         self._grant(f"{name}-artifacts", artifacts, trust.ARTIFACT_ROLES, account.member)
         self.cache_bucket = None
         if rights.writes_cache:
-            cache = self._bucket(f"{name}-cache", names.cache_bucket(name), level.cache_retention_days, args.settings)
+            cache = self._bucket(
+                f"{name}-cache", names.cache_bucket(name), level.cache_retention_days, name, args.settings
+            )
             self._grant(f"{name}-cache", cache, trust.CACHE_WRITE_ROLES, account.member)
             for reader in sorted(args.cache_readers):
                 self._grant(f"{name}-cache-read-by-{reader}", cache, trust.CACHE_READ_ROLES, args.cache_readers[reader])
@@ -99,7 +102,7 @@ class TrustLevel(pulumi.ComponentResource):
             }
         )
 
-    def _bucket(self, name: str, bucket: str, retention_days: int, settings: Settings) -> storage.Bucket:
+    def _bucket(self, name: str, bucket: str, retention_days: int, level: str, settings: Settings) -> storage.Bucket:
         return storage.Bucket(
             f"{name}-bucket",
             name=bucket,
@@ -113,7 +116,7 @@ class TrustLevel(pulumi.ComponentResource):
                     condition=storage.BucketLifecycleRuleConditionArgs(age=retention_days),
                 )
             ],
-            labels=settings.google_labels(trust=name.partition("-")[0]),
+            labels=settings.google_labels(trust=level),
             opts=pulumi.ResourceOptions(parent=self),
         )
 

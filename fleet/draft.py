@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, cast
 
-from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic import BaseModel, ValidationError
 
-from fleet.errors import Fault, nearest, one_of, show
+from fleet.errors import Fault, show, unknown_key
+from fleet.naming import Names
 from fleet.schema.machine_class import MachineClass
 from fleet.schema.network import NetworkSettings
 from fleet.schema.pool import PoolSettings
@@ -58,16 +59,16 @@ class Draft:
     declared: dict[str, set[str]] = field(default_factory=dict[str, set[str]])
     """Every name that a mapping section declares, faulty entries included: they are no dangling references."""
 
+    @property
+    def names(self) -> Names | None:
+        """Every physical name that would be made; None where prefix or project cannot be read."""
+        return Names(prefix=self.google.name_prefix, project=self.google.project) if self.google else None
+
 
 def parse(raw: Mapping[str, Any], environment: str, tree_bundle: str) -> tuple[Draft, list[Fault]]:
     """Read what can be read, and say what cannot."""
     draft = Draft(environment, tree_bundle)
-    faults: list[Fault] = []
-    for key in raw:
-        if key not in SECTIONS:
-            guess = nearest(key, SECTIONS)
-            fix = f"did you mean {guess}?" if guess else f"remove {key}"
-            faults.append(Fault((key,), f"the unknown key {key}", f"the keys {one_of(SECTIONS)}", fix))
+    faults = [unknown_key((), key, SECTIONS) for key in raw if key not in SECTIONS]
     for section, model in SINGLES.items():
         if section in raw:
             setattr(draft, section, _one(model, raw[section], (section,), faults))
@@ -90,7 +91,7 @@ def parse(raw: Mapping[str, Any], environment: str, tree_bundle: str) -> tuple[D
 
 def _one(model: type[BaseModel], value: Any, at: tuple[str, ...], faults: list[Fault]) -> BaseModel | None:
     try:
-        return TypeAdapter(model).validate_python(value)
+        return model.model_validate(value)
     except ValidationError as error:
         faults += structural_faults(error, model, at)
         return None

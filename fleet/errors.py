@@ -29,7 +29,7 @@ class Fault:
 
 
 class ConfigError(Exception):
-    """A configuration that declares no fleet. Carries every fault found, in the order of the file's sections."""
+    """A configuration that declares no fleet. Carries every fault found: those of shape first, then those of rules."""
 
     def __init__(self, faults: Sequence[Fault]) -> None:
         super().__init__("\n".join(str(fault) for fault in faults))
@@ -58,15 +58,26 @@ def nearest(word: str, known: Iterable[str]) -> str | None:
     return matches[0] if matches else None
 
 
+def did_you_mean(word: str, known: Iterable[str], otherwise: str) -> str:
+    """The fix of a typo: the nearest known word, or what to do when nothing is close."""
+    guess = nearest(word, known)
+    return f"did you mean {guess}?" if guess else otherwise
+
+
+def unknown_key(at: Path, key: str, known: Iterable[str]) -> Fault:
+    """The fault of a key that the place `at` does not have."""
+    names = sorted(known)
+    fix = did_you_mean(key, names, f"remove {key}")
+    return Fault((*at, key), f"the unknown key {key}", f"the keys {one_of(names)}", fix)
+
+
 def unknown_name(path: Path, seen: str, known: Iterable[str], noun: str) -> Fault:
     """The fault of a reference that points at nothing declared, with the nearest known name as its fix."""
     names = sorted(known)
-    guess = nearest(seen, names)
-    fix = f"did you mean {guess}?" if guess else f"name an existing {noun}, or declare {show(seen)} first"
+    fix = did_you_mean(seen, names, f"name an existing {noun}, or declare {show(seen)} first")
     return Fault(path, show(seen), f"a declared {noun}: {one_of(names)}", fix)
 
 
 def not_in_the_world(path: Path, seen: str, known: Iterable[str], noun: str) -> Fault:
     """The fault of a name that somebody else makes, and did not; the list is too long for a line."""
-    guess = nearest(seen, known)
-    return Fault(path, show(seen), noun, f"did you mean {guess}?" if guess else f"name {noun}")
+    return Fault(path, show(seen), noun, did_you_mean(seen, known, f"name {noun}"))

@@ -29,7 +29,7 @@ def addressable_labels(
 ) -> tuple[str, ...]:
     """The labels by which jobs ask for this pool; they hold for every version of it.
 
-    Two pools whose sets contain one another would share jobs, which `fleet.checks.pools` refuses.
+    Two pools whose sets contain one another would share jobs, which `fleet.checks.overlap` refuses.
     """
     return (
         "self-hosted",

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 from pydantic import BaseModel, Tag, ValidationError
 from pydantic.fields import FieldInfo
 
-from fleet.errors import Fault, Path, nearest, one_of, show
+from fleet.errors import Fault, Path, did_you_mean, one_of, show, unknown_key
 
 _TEXT_WITH_NUMBER = re.compile(r"^\s*(-?\d+(?:\.\d+)?)\s*[A-Za-z%]*\s*$")
 
@@ -36,7 +36,8 @@ def _fault(item: dict[str, Any], annotation: Any, at: Path) -> Fault:
     kind: str = item["type"]
     context: dict[str, Any] = item.get("ctx", {})
     if kind == "extra_forbidden":
-        return _unknown_key(_walk(annotation, loc[:-1]), str(loc[-1]), at)
+        place = _walk(annotation, loc[:-1])
+        return unknown_key((*at, *place.path), str(loc[-1]), place.keys())
     place = _walk(annotation, loc)
     path = (*at, *place.path)
     if kind == "union_tag_invalid":
@@ -49,13 +50,6 @@ def _fault(item: dict[str, Any], annotation: Any, at: Path) -> Fault:
     choices = place.choices()
     allowed = place.description or (one_of(choices) if choices else _kind_of(kind, place, str(item["msg"])))
     return Fault(path, show(item["input"]), allowed, _fix(kind, item["input"], choices, allowed))
-
-
-def _unknown_key(place: _Place, key: str, at: Path) -> Fault:
-    known = sorted(place.keys())
-    guess = nearest(key, known)
-    fix = f"did you mean {guess}?" if guess else f"remove {key}"
-    return Fault((*at, *place.path, key), f"the unknown key {key}", f"the keys {one_of(known)}", fix)
 
 
 def _kind_of(kind: str, place: _Place, message: str) -> str:
@@ -74,8 +68,7 @@ def _fix(kind: str, value: Any, choices: list[str], allowed: str) -> str:
         return f"write {number[1]}, a number without quotes or unit"
     if kind == "string_type" and isinstance(value, int | float) and not isinstance(value, bool):
         return f'put it in quotes: "{value}"'
-    guess = nearest(value, choices) if isinstance(value, str) and choices else None
-    return f"did you mean {guess}?" if guess else f"write {allowed}"
+    return did_you_mean(value if isinstance(value, str) else "", choices, f"write {allowed}")
 
 
 class _Place:

@@ -27,7 +27,7 @@ def text(inventory: Inventory) -> str:
     document = {
         "exports": inventory.exports,
         "counts": inventory.counts(),
-        "resources": {resource.short: _entry(resource, inventory.stack) for resource in inventory.resources},
+        "resources": {resource.short: _entry(resource) for resource in inventory.resources},
     }
     stream = io.StringIO()
     stream.write(f"# What stack {inventory.stack} registers. Written by {COMMAND}; never edited by hand.\n")
@@ -38,7 +38,7 @@ def text(inventory: Inventory) -> str:
     return stream.getvalue()
 
 
-def _entry(resource: Resource, stack: str) -> Plain:
+def _entry(resource: Resource) -> Plain:
     # An alias of the SDK's own (a type it renamed once) is none of ours.
     options = {key: value for key, value in resource.options.items() if key != "aliases"}
     parts = {
@@ -47,7 +47,7 @@ def _entry(resource: Resource, stack: str) -> Plain:
         "inputs": resource.inputs,
         "options": options,
         "provider": resource.provider.rpartition("::")[2],
-        "depends_on": sorted(urn.rpartition("::")[2] for urn in resource.dependencies if f":{stack}::" in urn),
+        "depends_on": sorted(urn.rpartition("::")[2] for urn in resource.dependencies),
         "outputs": resource.outputs,
     }
     return {key: value for key, value in parts.items() if value}

@@ -10,7 +10,7 @@ from fleet.catalog.cpu_platforms import CPU_PLATFORMS
 from fleet.catalog.machine_types import MACHINE_TYPES, MachineType
 from fleet.catalog.regions import ZONES
 from fleet.draft import Draft
-from fleet.errors import Fault, Path, nearest, not_in_the_world, one_of, show, unknown_name
+from fleet.errors import Fault, Path, did_you_mean, nearest, not_in_the_world, one_of, show, unknown_name
 from fleet.schema.machine_class import MachineClass
 
 _TABLE: Final = "fleet/catalog/machine_types.py"
@@ -34,14 +34,13 @@ def class_faults(draft: Draft) -> Iterator[Fault]:
         yield from _maintenance(at, machine_class)
         if machine_class.min_cpu_platform and machine_class.min_cpu_platform not in CPU_PLATFORMS:
             platform = machine_class.min_cpu_platform
-            guess = nearest(platform, CPU_PLATFORMS)
-            fix = f"did you mean {guess}?" if guess else "name a platform of the list, or leave it out"
+            fix = did_you_mean(platform, CPU_PLATFORMS, "name a platform of the list, or leave it out")
             yield Fault((*at, "min_cpu_platform"), show(platform), one_of(CPU_PLATFORMS), fix)
         hardware = MACHINE_TYPES.get(machine_class.machine_type)
         if hardware is None:
             seen = machine_class.machine_type
-            guess = nearest(seen, MACHINE_TYPES)
-            fix = f"did you mean {guess}? If {seen} exists, add its series to {_TABLE}"
+            guess = did_you_mean(seen, MACHINE_TYPES, "name another one.")
+            fix = f"{guess} If {seen} exists, add its series to {_TABLE}"
             yield Fault((*at, "machine_type"), show(seen), f"a machine type of {_TABLE}", fix)
         else:
             yield from _fit(at, machine_class, hardware)
@@ -105,8 +104,7 @@ def _accelerator(at: Path, machine_class: MachineClass, hardware: MachineType) -
         return
     if wanted.type not in ATTACHABLE:
         reason = f"{wanted.type} comes only built into a machine type" if wanted.type in BUILT_IN else "no such GPU"
-        guess = nearest(wanted.type, ATTACHABLE)
-        fix = f"did you mean {guess}?" if guess else "name a GPU of the list, or choose the machine type that has it"
+        fix = did_you_mean(wanted.type, ATTACHABLE, "name a GPU of the list, or choose the machine type that has it")
         yield Fault((*at, "type"), f"{show(wanted.type)} ({reason})", one_of(ATTACHABLE), fix)
         return
     if not hardware.attachable_gpus:

@@ -33,14 +33,14 @@ def name_faults(draft: Draft) -> Iterator[Fault]:
     for key, machine_class in sorted(draft.machine_classes.items()):
         if machine_class.image is not None:
             yield from key_fault(("machine_classes", key, "image"), machine_class.image)
-    if draft.google is None:
+    names = draft.names
+    if draft.google is None or names is None:
         return
     for key, value in draft.google.labels.items():
         at = ("google", "labels", key)
         if not _LABEL_KEY.fullmatch(key) or key in _RESERVED_LABELS or not _LABEL_VALUE.fullmatch(value):
             allowed = f"key and value of a-z, 0-9, _ and -, at most {GOOGLE_LABEL_LIMIT} each, none of "
             yield Fault(at, f"{key}: {show(value)}", allowed + ", ".join(sorted(_RESERVED_LABELS)), "rename it")
-    names = Names(prefix=draft.google.name_prefix, project=draft.google.project)
     yield from _accounts(draft, names)
     yield from _buckets(draft, names)
     yield from _pools(draft, names)

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Final
 
 from fleet.draft import Draft
 from fleet.errors import Fault
 from fleet.labels import RUNNER_LABEL_LIMIT, addressable_labels
+
+_ADDED_LATER: Final = 6
+"""Room for the two labels of a version, and for those that only a VM can give (zone, hostname and the like)."""
 
 
 def overlap_faults(draft: Draft) -> Iterator[Fault]:
@@ -27,7 +31,7 @@ def overlap_faults(draft: Draft) -> Iterator[Fault]:
                 fix = "merge the two pools, or give each a label that the other lacks"
                 yield Fault(("pools", key, "labels"), seen, allowed, fix)
         labels[key] = mine
-        if len(mine) + 6 > RUNNER_LABEL_LIMIT:
+        if len(mine) + _ADDED_LATER > RUNNER_LABEL_LIMIT:
             seen = f"{len(pool.labels)} further labels"
             allowed = f"{RUNNER_LABEL_LIMIT} labels in all"
             yield Fault(("pools", key, "labels"), seen, allowed, "remove some")

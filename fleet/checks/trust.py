@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from fleet.catalog.github_events import EVENTS
 from fleet.draft import Draft
-from fleet.errors import Fault, Path, nearest, one_of, show, unknown_name
+from fleet.errors import Fault, Path, did_you_mean, one_of, show, unknown_name
 from fleet.naming import Names
 from fleet.schema.trust_level import TrustSettings
 from fleet.trust import LEVELS, Rights
@@ -44,8 +44,7 @@ def _events(at: Path, level: str, rights: Rights, settings: TrustSettings) -> It
         return
     for event in settings.allowed_events:
         if event not in EVENTS:
-            guess = nearest(event, EVENTS)
-            fix = f"did you mean {guess}?" if guess else "remove it"
+            fix = did_you_mean(event, EVENTS, "remove it")
             yield Fault(at, f"{show(event)}, an event that GitHub does not have", one_of(rights.events), fix)
         elif event not in rights.events:
             seen = f"{show(event)}, which untrusted code or people can cause"
@@ -61,8 +60,8 @@ def _shared(draft: Draft) -> Iterator[Fault]:
             seen = f"{show(settings.runner_group)}, which {owner} has"
             allowed = "a runner group of its own for each level"
             yield Fault(("trust_levels", level, "runner_group"), seen, allowed, f"name it {level}")
-    if draft.google is not None:
-        yield from _shared_buckets(draft, Names(prefix=draft.google.name_prefix, project=draft.google.project))
+    if draft.names is not None:
+        yield from _shared_buckets(draft, draft.names)
 
 
 def _shared_buckets(draft: Draft, names: Names) -> Iterator[Fault]:

@@ -293,3 +293,8 @@ def test_junk_in_place_of_any_value_is_told_in_faults_and_nothing_else(place: tu
 def test_changing_a_configuration_leaves_the_original_alone(raw: dict[str, Any]):
     assert change(raw, "runner_releases.2.337.0.released", "2026-09-01") != raw
     assert raw == valid()
+
+
+def test_a_machine_type_like_no_other_is_not_guessed_at():
+    [fault] = faults(changed({"machine_classes.cpu.machine_type": "???"}))
+    assert fault.fix == "name another one. If ??? exists, add its series to fleet/catalog/machine_types.py"
