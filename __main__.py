@@ -48,15 +48,13 @@ boot_bundle = BootBundle(
     explicit,
 )
 # A VM that boots before its bundle can be read fails for nothing.
-after_bundle = pulumi.ResourceOptions(providers=[google, organization], depends_on=[boot_bundle])
+after_bundle = pulumi.ResourceOptions.merge(explicit, pulumi.ResourceOptions(depends_on=[boot_bundle]))
 
 images = {
     (image, version): RunnerImage(
-        f"{image}-v{version}",
-        RunnerImageArgs(settings=settings, image=image, version=version, source=source),
-        explicit,
+        f"{image}-v{version}", RunnerImageArgs(settings=settings, image=image, version=version, source=pin), explicit
     )
-    for image, version, source in settings.images()
+    for image, version, pin in settings.images()
 }
 
 startup_scripts = render.bootstraps(settings)
@@ -68,6 +66,7 @@ for key, pool in sorted(settings.pools.items()):
             settings=settings,
             image_ids={version: images[image, version].image_id for version in settings.pool_versions(key)},
             startup_scripts=startup_scripts,
+            job_environment=render.pool_environment(settings, key),
             subnetwork_ids=network.subnetwork_ids,
             account_email=levels[pool.trust].account_email,
             health_check_id=health.health_check_id,

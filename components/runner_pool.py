@@ -25,12 +25,14 @@ class RunnerPoolArgs:
     """The pool's part of the settings is found by the component's name, its key.
 
     `image_ids` maps a version to the boot image of this pool's class, for each version that the pool has templates
-    for; `startup_scripts` maps a version to the script its VMs run at boot; `subnetwork_ids` maps regions.
+    for; `startup_scripts` maps a version to the script its VMs run at boot; `job_environment` is what the pool's jobs
+    find in theirs, NAME=value by line; `subnetwork_ids` maps regions.
     """
 
     settings: Settings
     image_ids: Mapping[str, pulumi.Input[str]]
     startup_scripts: Mapping[str, str]
+    job_environment: str
     subnetwork_ids: Mapping[str, pulumi.Input[str]]
     account_email: pulumi.Input[str]
     health_check_id: pulumi.Input[str]
@@ -62,7 +64,7 @@ class RunnerPool(pulumi.ComponentResource):
         settings = args.settings
         pool = settings.pools[name]
         machine_class = settings.machine_classes[pool.machine_class]
-        metadata = runner_metadata(settings, name, version).attributes()
+        metadata = runner_metadata(settings, name, version, job_environment=args.job_environment).attributes()
         return compute.RegionInstanceTemplate(
             f"{name}-{region}-template-v{version}",
             name=args.settings.names.template(name, version),

@@ -84,6 +84,13 @@ class Names:
         # Bucket names are global, so the project stands in front.
         return f"{self.project}-{self.of(what)}"
 
+    def function_url(self, region: str, role: str) -> str:
+        """A function's URL, which Google derives from project, region and name, so that it is known before it exists.
+
+        Source: Cloud Run functions' documentation of the cloudfunctions.net URL, read 2026-11-22; not tried here.
+        """
+        return f"https://{region}-{self.project}.cloudfunctions.net/{self.of(role)}"
+
     @property
     def network(self) -> str:
         """The VPC network."""

@@ -28,12 +28,16 @@ class Rights:
     """Events that may ever reach this level; a stack may allow fewer, never more."""
     writes_cache: bool
     reads_cache_of: tuple[str, ...]
+    forks: bool = False
+    """Whether code of another repository may ever run here."""
 
 
 _MERGED = EVENTS - OPEN_TO_STRANGERS
 
 LEVELS: Final[dict[str, Rights]] = {
-    "minimal": Rights(0, "presubmit: anybody's code", EVENTS, writes_cache=False, reads_cache_of=("basic",)),
+    "minimal": Rights(
+        0, "presubmit: anybody's code", EVENTS, writes_cache=False, reads_cache_of=("basic",), forks=True
+    ),
     "basic": Rights(1, "postsubmit: merged code", _MERGED, writes_cache=True, reads_cache_of=("basic",)),
     # A release is built from a tag or by hand, never from each push (the original's releaser hook says the same).
     "releaser": Rights(2, "releases", _MERGED - {"push"}, writes_cache=False, reads_cache_of=()),

@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Final
 
-PARTS: Final = ("bin", "hooks", "lib", "units")
+PARTS: Final = ("bin", "hooks", "image", "lib", "units")
 """The folders of `startup/` that go to a VM; those that do not exist are left out."""
 
 

@@ -1,4 +1,4 @@
-"""Renders the bootstrap: the one script that goes into a template's metadata as `startup-script`.
+"""Renders the two texts that differ between templates: the bootstrap (`startup-script`) and the jobs' environment.
 
 Values are checked before they reach the template, so that none can end the quotes it stands in; the template is text
 for a shell, which no escaping of Jinja's would protect. All other scripts are static files of the boot bundle.
@@ -12,6 +12,7 @@ from typing import Final
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from fleet import trust
 from fleet.settings import Settings
 
 MAX_BOOT_DEADLINE_SECONDS: Final = 86_400
@@ -24,6 +25,9 @@ ENVIRONMENT: Final = Environment(
     autoescape=False,  # noqa: S701 - the text is for a shell; the values are checked below
 )
 
+HOOKS: Final = "/opt/runner-fleet/current/hooks"
+
+_PLAIN: Final = re.compile(r"[A-Za-z0-9._/-]*")
 _BUCKET: Final = re.compile(r"[a-z0-9][a-z0-9._-]{1,61}[a-z0-9]")
 _SHA256: Final = re.compile(r"[0-9a-f]{64}")
 
@@ -63,3 +67,28 @@ def bootstraps(settings: Settings) -> dict[str, str]:
         )
         for version, pins in settings.versions.items()
     }
+
+
+def job_environment(*, pool: str, artifact_bucket: str, cache_bucket: str, cache_writable: bool) -> str:
+    """What every job of a pool finds in its environment, as the runner's `.env` file: NAME=value by line.
+
+    The cache bucket is empty where the level has none. Raises ValueError for a value that could be more than a value.
+    """
+    values = {"pool": pool, "artifact_bucket": artifact_bucket, "cache_bucket": cache_bucket}
+    for name, value in values.items():
+        if not _PLAIN.fullmatch(value):
+            raise ValueError(f"{name}: {value!r} is no plain value; allowed are letters, digits, dot, _, / and -")
+    writable = "true" if cache_writable else "false"
+    return ENVIRONMENT.get_template("runner.env.j2").render(hooks=HOOKS, cache_writable=writable, **values)
+
+
+def pool_environment(settings: Settings, pool: str) -> str:
+    """The jobs' environment of one pool."""
+    level = settings.pools[pool].trust
+    cache = trust.cache_of(level, settings.trust_levels)
+    return job_environment(
+        pool=pool,
+        artifact_bucket=settings.names.artifact_bucket(level, settings.trust_levels[level].artifacts.bucket),
+        cache_bucket=settings.names.cache_bucket(cache) if cache else "",
+        cache_writable=cache == level,
+    )

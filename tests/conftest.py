@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import copy
 import os
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
+import coverage
 import hypothesis
 import pytest
 
@@ -14,12 +17,55 @@ from rehearsal import stack_files
 from rehearsal.inventory import Inventory
 from rehearsal.run import rehearse_project
 from startup import bundle
+from tests.startup import line_coverage
 
 ROOT = Path(__file__).parent.parent
 
 # A busy machine is no fault of the code's, and a run that cannot be repeated helps nobody.
 hypothesis.settings.register_profile("project", deadline=None, derandomize=True, database=None)
 hypothesis.settings.load_profile("project")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Where line coverage is asked for, tell the tests' processes, of this and of every worker, where to leave it."""
+    if os.environ.get("RUNNER_FLEET_COVERAGE") and not hasattr(config, "workerinput"):
+        trace = ROOT / ".build/coverage"
+        shutil.rmtree(trace, ignore_errors=True)
+        trace.mkdir(parents=True)
+        os.environ["RUNNER_FLEET_TRACE"] = str(trace)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Judge how much of the VM's scripts ran, when all of their tests did."""
+    config = session.config
+    trace = os.environ.get("RUNNER_FLEET_TRACE")
+    if not trace or hasattr(config, "workerinput") or config.option.keyword or session.testsfailed:
+        return
+    found = line_coverage.scripts(Path(trace))
+    reporter = config.pluginmanager.get_plugin("terminalreporter")
+    assert reporter
+    reporter.write_line("")
+    reporter.section("lines of the VM's scripts that ran")
+    for line in line_coverage.table(found):
+        reporter.write_line(line)
+    if line_coverage.percent(found) < line_coverage.FLOOR_PERCENT:
+        reporter.write_line(f"FAILED: less than {line_coverage.FLOOR_PERCENT} % of the scripts' lines ran", red=True)
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _python_coverage(worker_id: str) -> Iterator[None]:
+    """Where line coverage is asked for, measure the VM's Python in this process, too."""
+    trace = os.environ.get("RUNNER_FLEET_TRACE")
+    if not trace:
+        yield
+        return
+    measured = coverage.Coverage(data_file=f"{trace}/.coverage.{worker_id}", include=["*/startup/lib/*.py"])
+    measured.start()
+    yield
+    measured.stop()
+    measured.save()
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -32,6 +32,9 @@ def class_faults(draft: Draft) -> Iterator[Fault]:
     for name, machine_class in draft.machine_classes.items():
         at = ("machine_classes", name)
         yield from _maintenance(at, machine_class)
+        if machine_class.warm_images and not machine_class.docker:
+            allowed = "nothing, since docker is false and no job could use them"
+            yield Fault((*at, "warm_images"), f"{len(machine_class.warm_images)} images", allowed, "write docker: true")
         if machine_class.min_cpu_platform and machine_class.min_cpu_platform not in CPU_PLATFORMS:
             platform = machine_class.min_cpu_platform
             fix = did_you_mean(platform, CPU_PLATFORMS, "name a platform of the list, or leave it out")

@@ -1,4 +1,4 @@
-"""The network: regions that exist, ranges that are ranges and do not overlap."""
+"""The network and the services' place: regions that exist, ranges that are ranges and do not overlap."""
 
 from __future__ import annotations
 
@@ -17,6 +17,9 @@ SMALLEST_PREFIX: Final = 29
 
 def network_faults(draft: Draft) -> Iterator[Fault]:
     """Faults of regions and address ranges."""
+    if draft.google and draft.google.services_region not in ZONES:
+        region = draft.google.services_region
+        yield not_in_the_world(("google", "services_region"), region, ZONES, "a Google Cloud region such as us-west1")
     if draft.network is None:
         return
     ranges = {region: found for region, text in draft.network.regions.items() if (found := _range(text))}

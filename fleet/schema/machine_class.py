@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -11,6 +11,15 @@ from fleet.schema.base import Model
 Arch = Literal["x64", "arm64"]
 Shape = Literal["even", "balanced"]
 Maintenance = Literal["migrate", "terminate"]
+
+
+WarmImage = Annotated[
+    str,
+    Field(
+        pattern=r"^[a-z0-9][a-z0-9._:/-]{0,254}@sha256:[0-9a-f]{64}$",
+        description="REGISTRY/NAME@sha256: and 64 lower-case hex digits",
+    ),
+]
 
 
 class Accelerator(Model):
@@ -49,6 +58,11 @@ class MachineClass(Model):
     local_ssd_count: int = Field(default=0, ge=0, le=32, description="local SSDs of 375 GB, 0 to 32")
     reservation: Literal["any", "none"] | SpecificReservation = Field(
         default="any", description="any, none, or {name: RESERVATION}"
+    )
+    docker: bool = Field(default=False, description="true where jobs may use Docker, which makes them root")
+    passwordless_root: bool = Field(default=False, description="true where jobs may use sudo")
+    warm_images: tuple[WarmImage, ...] = Field(
+        default=(), strict=False, description="container images to pull ahead of the first job, REGISTRY/NAME@sha256:…"
     )
     secure_boot: bool = Field(default=True, description="true, or false where a driver is unsigned")
 

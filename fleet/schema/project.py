@@ -26,6 +26,9 @@ class Google(Model):
         pattern=r"^([A-Z]{2,4}[0-9]?|[a-z]+-[a-z]+[0-9]{1,2})$",
         description="a Cloud Storage location, such as US or us-central1",
     )
+    services_region: str = Field(
+        default="us-central1", description="a Google Cloud region, where the proxy functions run"
+    )
     labels: dict[str, str] = Field(default_factory=dict)
     quotas: dict[str, Quota] = Field(default_factory=dict)
 
@@ -52,6 +55,7 @@ class Lifecycle(Model):
 
     boot_deadline_seconds: int = Field(default=600, ge=60, le=3000, description="seconds, 60 to 3000")
     healing_initial_delay_seconds: int = Field(default=900, ge=0, le=3600, description="seconds, 0 to 3600")
+    idle_timeout_seconds: int = Field(default=900, ge=60, le=86_400, description="seconds, 60 to 86400")
     max_run_seconds: int = Field(
         default=86_400, ge=3600, le=10_368_000, description="seconds, 3600 (1 h) to 10368000 (120 days)"
     )

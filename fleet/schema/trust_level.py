@@ -8,6 +8,11 @@ from pydantic import Field
 
 from fleet.schema.base import Model, Names
 
+Association = Literal[
+    "COLLABORATOR", "CONTRIBUTOR", "FIRST_TIMER", "FIRST_TIME_CONTRIBUTOR", "MANNEQUIN", "MEMBER", "NONE", "OWNER"
+]
+"""GitHub's enum CommentAuthorAssociation (GraphQL reference, read 2026-11-22)."""
+
 
 class Artifacts(Model):
     """The level's artifact bucket: jobs create and read objects in it, and can neither delete nor overwrite."""
@@ -29,5 +34,8 @@ class TrustSettings(Model):
     workflows: Names = Field(default=(), description="OWNER/REPO/.github/workflows/FILE@REF; empty means all")
     allowed_events: Literal["any"] | Names = Field(description="any, or a list of GitHub events")
     allowed_refs: Names = Field(default=("refs/*",), description="refs such as refs/heads/main, * as wildcard")
+    actor_associations: tuple[Association, ...] = Field(
+        default=(), strict=False, description="what an event's author must be, such as MEMBER; empty means anybody"
+    )
     artifacts: Artifacts = Artifacts()
     cache_retention_days: int = Field(default=30, ge=1, le=3650, description="days without change, 1 to 3650")

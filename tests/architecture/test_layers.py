@@ -13,6 +13,7 @@ MAY_IMPORT = {
     "fleet": {"fleet"},
     "components": {"components", "fleet"},
     "startup": {"startup", "fleet"},
+    "emulators": {"emulators"},
     "rehearsal": {"rehearsal", "fleet", "startup"},
     "rollout": {"rollout", "fleet", "startup", "rehearsal"},
     "__main__.py": {"components", "fleet", "startup"},

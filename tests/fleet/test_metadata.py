@@ -2,8 +2,15 @@ import pytest
 from fleet_configuration import CANARY, STABLE, changed, faults, settings_of, valid
 from pydantic import ValidationError
 
-from fleet.metadata import RunnerMetadata, runner_metadata
+from fleet import metadata
+from fleet.metadata import RunnerMetadata
 from fleet.settings import Settings
+
+ENVIRONMENT = "LANG=C.UTF-8\n"
+
+
+def runner_metadata(settings: Settings, pool: str, version: str) -> RunnerMetadata:
+    return metadata.runner_metadata(settings, pool, version, job_environment=ENVIRONMENT)
 
 
 @pytest.fixture
@@ -38,7 +45,7 @@ def test_every_field_says_what_it_is():
 def test_nothing_in_metadata_is_secret(word: str, settings: Settings):
     # Every process on a VM, a stranger's build included, can read its metadata.
     made = runner_metadata(settings, "presubmit-cpu", CANARY).attributes()
-    assert not [name for name in RunnerMetadata.model_fields if word in name]
+    assert not [name for name in RunnerMetadata.model_fields if word in name.replace("passwordless", "")]
     assert settings.github.app_key_secret not in "".join(made.values())
     assert settings.github.app_id not in made.values()
 
@@ -127,3 +134,31 @@ def test_an_attribute_nobody_declared_cannot_be_added(settings: Settings):
     known = runner_metadata(settings, "presubmit-cpu", CANARY).model_dump()
     with pytest.raises(ValidationError, match="extra_forbidden"):
         RunnerMetadata.model_validate({**known, "github_token": "t"})
+
+
+def test_a_vm_is_told_where_its_services_are(attributes: dict[str, str], settings: Settings):
+    base = f"https://{settings.google.services_region}-{settings.google.project}.cloudfunctions.net"
+    assert attributes["runner-broker-url"] == f"{base}/{settings.google.name_prefix}-broker"
+    assert attributes["runner-deleter-url"] == f"{base}/{settings.google.name_prefix}-deleter"
+
+
+def test_a_vm_is_told_what_its_class_gives_to_jobs():
+    given = {"docker": True, "passwordless_root": True, "warm_images": ["ubuntu@sha256:" + "a" * 64] * 2}
+    edits = {f"machine_classes.cpu.{key}": value for key, value in given.items()}
+    made = runner_metadata(settings_of(changed(edits)), "presubmit-cpu", CANARY)
+    assert (made.docker, made.passwordless_root) == ("true", "true")
+    assert made.warm_images.split() == given["warm_images"]
+    plain = runner_metadata(settings_of(changed({})), "presubmit-cpu", CANARY)
+    assert (plain.docker, plain.passwordless_root, plain.warm_images) == ("false", "false", "")
+
+
+def test_warm_images_need_docker():
+    found = faults(changed({"machine_classes.cpu.warm_images": ["ubuntu@sha256:" + "a" * 64]}))
+    assert [fault.path for fault in found] == [("machine_classes", "cpu", "warm_images")]
+
+
+def test_a_pool_with_gpus_waits_for_all_of_them(settings: Settings):
+    counts = {key: settings.machine_classes[pool.machine_class].accelerator for key, pool in settings.pools.items()}
+    for pool, accelerator in counts.items():
+        version = settings.pool_versions(pool)[0]
+        assert runner_metadata(settings, pool, version).gpu_count == str(accelerator.count if accelerator else 0)

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.startup.cloud import Cloud
+from emulators.cloud import Cloud
 from tests.startup.machine import Machine
+from tests.startup.vm import Vm
 
 
 @pytest.fixture
@@ -20,3 +21,8 @@ def cloud() -> Iterator[Cloud]:
 @pytest.fixture
 def machine(tmp_path: Path, cloud: Cloud) -> Machine:
     return Machine(tmp_path, cloud)
+
+
+@pytest.fixture
+def vm(tmp_path: Path, cloud: Cloud) -> Vm:
+    return Vm(tmp_path, cloud)

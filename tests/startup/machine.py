@@ -14,9 +14,10 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
+from emulators.cloud import Cloud
 from startup.bundle import Bundle
 from startup.render import bootstrap
-from tests.startup.cloud import Cloud
+from tests.startup.vm import TRACE
 
 BUCKET = "example-boot-bundles"
 
@@ -79,9 +80,12 @@ class Machine:
         return path
 
     def start(self, bundle: Bundle, *, boot_deadline_seconds: int = 600, umask: int = 0o022) -> subprocess.Popen[str]:
+        environment = {"PATH": f"{self._fakes}:{os.environ['PATH']}", **self.environment}
+        if trace := os.environ.get("RUNNER_FLEET_TRACE"):
+            environment |= {"BASH_ENV": str(TRACE), "RUNNER_FLEET_TRACE": trace}
         return subprocess.Popen(
             ["bash", str(self.script(bundle, boot_deadline_seconds))],
-            env={"PATH": f"{self._fakes}:{os.environ['PATH']}", **self.environment},
+            env=environment,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from emulators.cloud import TOKEN, Reply
 from startup.bundle import Bundle, build
-from tests.startup.cloud import TOKEN, Reply
 from tests.startup.machine import Machine, outcome
 
 STARTED = ["daemon-reload", "start --no-block runner.target"]
@@ -60,7 +60,7 @@ def test_a_first_boot_installs_the_bundle_and_starts_the_target(machine: Machine
     assert (boot.status, boot.out, boot.log) == (0, "", [f"bootstrap: start: {bundle.digest}"])
     assert_installed(machine, bundle)
     assert machine.systemctl_calls == STARTED
-    assert len(machine.cloud.object_requests) == 1
+    assert len(machine.cloud.asked("object")) == 1
     assert machine.pauses_seconds == []
 
 
@@ -109,7 +109,7 @@ def test_a_bundle_that_is_not_whole_is_fetched_again(machine: Machine, bundle: B
         case _:
             (directory / ".manifest").write_bytes(b"")
     assert machine.boot(bundle).status == 0
-    assert len(machine.cloud.object_requests) == 2
+    assert len(machine.cloud.asked("object")) == 2
     assert_installed(machine, bundle)
 
 
@@ -170,7 +170,7 @@ FAILURES = {
 
 @pytest.mark.parametrize("reply", FAILURES.values(), ids=FAILURES)
 def test_a_download_that_fails_is_tried_again(machine: Machine, bundle: Bundle, reply: Reply) -> None:
-    machine.cloud.object_replies.extend([reply, reply])
+    machine.cloud.replies["object"].extend([reply, reply])
     boot = machine.boot(bundle)
     assert boot.status == 0
     assert_installed(machine, bundle)
@@ -182,10 +182,10 @@ def test_a_download_that_fails_is_tried_again(machine: Machine, bundle: Bundle, 
 
 @pytest.mark.parametrize("reply", FAILURES.values(), ids=FAILURES)
 def test_a_token_that_fails_is_tried_again(machine: Machine, bundle: Bundle, reply: Reply) -> None:
-    machine.cloud.token_replies.extend([reply, reply])
+    machine.cloud.replies["token"].extend([reply, reply])
     assert machine.boot(bundle).status == 0
     assert_installed(machine, bundle)
-    assert len(machine.cloud.object_requests) == 1, "without a token nothing is downloaded"
+    assert len(machine.cloud.asked("object")) == 1, "without a token nothing is downloaded"
 
 
 LASTING = {
@@ -212,7 +212,7 @@ def test_a_lasting_failure_ends_in_its_exit_code_and_one_reason(
     status: int,
     reason: str,
 ) -> None:
-    replies = machine.cloud.token_replies if service == "token" else machine.cloud.object_replies
+    replies = machine.cloud.replies["token"] if service == "token" else machine.cloud.replies["object"]
     replies.extend([reply] * 100)
     boot = machine.boot(bundle, boot_deadline_seconds=20)
     step = request.node.callspec.id.partition(":")[0]
@@ -242,7 +242,7 @@ def test_a_refused_connection_is_a_failure_like_any_other(
 def test_a_hanging_connection_is_given_up_within_the_budget(
     machine: Machine, bundle: Bundle, service: str, status: int
 ) -> None:
-    replies = machine.cloud.token_replies if service == "token" else machine.cloud.object_replies
+    replies = machine.cloud.replies["token"] if service == "token" else machine.cloud.replies["object"]
     replies.extend([Reply(hangs=True)] * 10)
     boot = machine.boot(bundle, boot_deadline_seconds=2)
     assert boot.status == status
@@ -252,7 +252,7 @@ def test_a_hanging_connection_is_given_up_within_the_budget(
 
 
 def test_no_request_may_take_longer_than_what_is_left(machine: Machine, bundle: Bundle) -> None:
-    machine.cloud.object_replies.extend([Reply(status=500)] * 100)
+    machine.cloud.replies["object"].extend([Reply(status=500)] * 100)
     machine.boot(bundle, boot_deadline_seconds=60)
     calls = [line.split() for line in machine.curl_record.splitlines() if line.startswith("-q ")]
     longest = [int(call[call.index("--max-time") + 1]) for call in calls]
@@ -266,7 +266,7 @@ def test_no_request_may_take_longer_than_what_is_left(machine: Machine, bundle: 
 
 
 def test_pauses_grow_with_jitter_and_stay_within_the_budget(machine: Machine, bundle: Bundle) -> None:
-    machine.cloud.object_replies.extend([Reply(status=503)] * 1000)
+    machine.cloud.replies["object"].extend([Reply(status=503)] * 1000)
     assert machine.boot(bundle, boot_deadline_seconds=1200).status == 11
     pauses = machine.pauses_seconds
     steps = [min(2**index, 32) for index in range(len(pauses))]
@@ -274,12 +274,12 @@ def test_pauses_grow_with_jitter_and_stay_within_the_budget(machine: Machine, bu
     assert pauses != steps, "without jitter a fleet that boots together retries together"
     assert sum(pauses) < 600, "half of the boot deadline"
     assert sum(pauses) > 400, "and most of it is used"
-    assert len(machine.cloud.object_requests) == len(pauses) + 1
+    assert len(machine.cloud.asked("object")) == len(pauses) + 1
 
 
 def test_a_wrong_digest_is_never_unpacked(machine: Machine, bundle: Bundle, tmp_path: Path) -> None:
     evil = pack(tmp_path / "evil", bin__serve="#!/bin/bash\nevil\n")
-    machine.cloud.object_replies.extend([Reply(body=evil.data)] * 100)
+    machine.cloud.replies["object"].extend([Reply(body=evil.data)] * 100)
     machine.break_command("tar", "tar was called")
     boot = machine.boot(bundle, boot_deadline_seconds=20)
     assert boot.status == 12
@@ -288,10 +288,10 @@ def test_a_wrong_digest_is_never_unpacked(machine: Machine, bundle: Bundle, tmp_
 
 
 def test_the_token_is_in_no_argument_environment_output_or_file(machine: Machine, bundle: Bundle) -> None:
-    machine.cloud.object_replies.append(Reply(status=500))
+    machine.cloud.replies["object"].append(Reply(status=500))
     boot = machine.boot(bundle)
     assert boot.status == 0
-    assert machine.cloud.object_requests[-1].headers["Authorization"] == f"Bearer {TOKEN}", "it did go to the bucket"
+    assert machine.cloud.asked("object")[-1].headers["Authorization"] == f"Bearer {TOKEN}", "it did go to the bucket"
     assert TOKEN not in machine.curl_record
     assert TOKEN not in boot.out + "\n".join(boot.log)
     files = [path for path in machine.root.rglob("*") if path.is_file()]
@@ -300,7 +300,7 @@ def test_the_token_is_in_no_argument_environment_output_or_file(machine: Machine
 
 
 def test_the_token_is_not_written_to_disk_even_for_a_moment(machine: Machine, bundle: Bundle) -> None:
-    machine.cloud.object_replies.append(Reply(hangs=True))
+    machine.cloud.replies["object"].append(Reply(hangs=True))
     process = machine.start(bundle)
     assert machine.cloud.hanging.wait(30)
     files = [path for path in machine.root.rglob("*") if path.is_file()]
@@ -312,7 +312,7 @@ def test_the_token_is_not_written_to_disk_even_for_a_moment(machine: Machine, bu
 
 
 def test_a_redirect_takes_the_token_nowhere(machine: Machine, bundle: Bundle) -> None:
-    machine.cloud.object_replies.append(Reply(status=302, location="/elsewhere"))
+    machine.cloud.replies["object"].append(Reply(status=302, location="/elsewhere"))
     machine.boot(bundle)
     assert not any(request.path == "/elsewhere" for request in machine.cloud.requests)
 
@@ -344,7 +344,7 @@ def test_a_second_run_at_the_same_time_leaves_the_first_alone(machine: Machine, 
 
 @pytest.mark.parametrize("service", ["token", "object"])
 def test_term_during_a_request_stops_at_once_and_leaves_nothing(machine: Machine, bundle: Bundle, service: str) -> None:
-    replies = machine.cloud.token_replies if service == "token" else machine.cloud.object_replies
+    replies = machine.cloud.replies["token"] if service == "token" else machine.cloud.replies["object"]
     replies.append(Reply(hangs=True))
     process = machine.start(bundle)
     assert machine.cloud.hanging.wait(30)

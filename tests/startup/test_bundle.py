@@ -146,7 +146,7 @@ def test_a_name_outside_ascii_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_folder_without_anything_to_pack_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="no file to pack in bin, hooks, lib, units"):
+    with pytest.raises(ValueError, match="no file to pack in bin, hooks, image, lib, units"):
         build(tmp_path)
 
 

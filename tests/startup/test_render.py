@@ -11,7 +11,14 @@ from typing import Any
 import pytest
 from jinja2 import UndefinedError
 
-from startup.render import ENVIRONMENT, MAX_BOOT_DEADLINE_SECONDS, bootstrap
+from fleet.settings import Settings
+from startup.render import (
+    ENVIRONMENT,
+    MAX_BOOT_DEADLINE_SECONDS,
+    bootstrap,
+    job_environment,
+    pool_environment,
+)
 
 GOOD: dict[str, Any] = {"bundle_bucket": "boot-bundles", "bundle_sha256": "0f" * 32, "boot_deadline_seconds": 600}
 LONGEST: dict[str, Any] = {
@@ -80,3 +87,43 @@ def test_the_rendered_script_is_clean(tmp_path: Path, command: list[str]) -> Non
     name, *options = command
     run = subprocess.run([tool(name), *options, str(path)], capture_output=True, text=True, check=False)
     assert (run.returncode, run.stdout + run.stderr) == (0, "")
+
+
+def environment(**changes: Any) -> str:
+    good: dict[str, Any] = {
+        "pool": "presubmit-cpu",
+        "artifact_bucket": "artifacts",
+        "cache_bucket": "",
+        "cache_writable": False,
+    }
+    return job_environment(**(good | changes))
+
+
+def test_a_job_finds_its_pool_its_buckets_and_the_hooks_in_its_environment() -> None:
+    lines = environment(cache_bucket="cache", cache_writable=True).splitlines()
+    values = dict(line.split("=", 1) for line in lines)
+    assert values["RUNNER_FLEET_POOL"] == "presubmit-cpu"
+    assert values["RUNNER_FLEET_ARTIFACT_BUCKET"] == "artifacts"
+    assert (values["RUNNER_FLEET_CACHE_BUCKET"], values["RUNNER_FLEET_CACHE_WRITABLE"]) == ("cache", "true")
+    hooks = {name: Path(value) for name, value in values.items() if name.startswith("ACTIONS_RUNNER_HOOK_JOB_")}
+    assert len(hooks) == 2
+    for path in hooks.values():
+        assert path.parent == Path("/opt/runner-fleet/current/hooks")
+        assert path.suffix == ".sh", "GitHub's runner refuses a hook of another name"
+        assert (Path(__file__).parents[2] / "startup/hooks" / path.name).is_file()
+
+
+def test_a_level_without_a_cache_finds_an_empty_name() -> None:
+    assert "RUNNER_FLEET_CACHE_BUCKET=\nRUNNER_FLEET_CACHE_WRITABLE=false\n" in environment()
+
+
+@pytest.mark.parametrize("value", ["a\nACTIONS_RUNNER_HOOK_JOB_STARTED=", "a b", "$(id)", "`id`", "a=b", "ä", "a#b"])
+@pytest.mark.parametrize("name", ["pool", "artifact_bucket", "cache_bucket"])
+def test_no_value_can_add_a_line_to_the_jobs_environment(name: str, value: str) -> None:
+    with pytest.raises(ValueError, match=name):
+        environment(**{name: value})
+
+
+def test_every_pool_of_a_stack_has_an_environment(prod_settings: Settings) -> None:
+    for pool in prod_settings.pools:
+        assert f"RUNNER_FLEET_POOL={pool}\n" in pool_environment(prod_settings, pool)

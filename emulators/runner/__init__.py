@@ -1,0 +1,1 @@
+"""A stand-in of GitHub's runner, and of the VM that it runs on."""
