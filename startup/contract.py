@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from fleet.metadata import RunnerMetadata, attribute_name
 
@@ -51,7 +51,7 @@ def _row(field: str) -> str:
 def _extra(field: str) -> dict[str, Any]:
     extra: Any = RunnerMetadata.model_fields[field].json_schema_extra
     assert isinstance(extra, dict), f"{field} is described by a plain Field; use _attribute"
-    return extra
+    return cast("dict[str, Any]", extra)
 
 
 def _main() -> None:
