@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import os
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import coverage
@@ -26,6 +25,9 @@ hypothesis.settings.register_profile("project", deadline=None, derandomize=True,
 hypothesis.settings.load_profile("project")
 
 
+_MEASURED = pytest.StashKey[coverage.Coverage]()
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """Where line coverage is asked for, tell the tests' processes, of this and of every worker, where to leave it."""
     if os.environ.get("RUNNER_FLEET_COVERAGE") and not hasattr(config, "workerinput"):
@@ -33,6 +35,12 @@ def pytest_configure(config: pytest.Config) -> None:
         shutil.rmtree(trace, ignore_errors=True)
         trace.mkdir(parents=True)
         os.environ["RUNNER_FLEET_TRACE"] = str(trace)
+    trace = os.environ.get("RUNNER_FLEET_TRACE")
+    if trace and (hasattr(config, "workerinput") or not config.getoption("numprocesses", None)):
+        # Before anything is collected: a module's own lines run when it is imported.
+        measured = coverage.Coverage(data_file=f"{trace}/.coverage.{os.getpid()}", include=["*/startup/lib/*.py"])
+        config.stash[_MEASURED] = measured
+        measured.start()
 
 
 @pytest.hookimpl(trylast=True)
@@ -40,6 +48,9 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     """Judge how much of the VM's scripts ran, when all of their tests did."""
     config = session.config
     trace = os.environ.get("RUNNER_FLEET_TRACE")
+    if measured := config.stash.get(_MEASURED, None):
+        measured.stop()
+        measured.save()
     if not trace or hasattr(config, "workerinput") or config.option.keyword or session.testsfailed:
         return
     found = line_coverage.scripts(Path(trace))
@@ -52,20 +63,6 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     if line_coverage.percent(found) < line_coverage.FLOOR_PERCENT:
         reporter.write_line(f"FAILED: less than {line_coverage.FLOOR_PERCENT} % of the scripts' lines ran", red=True)
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
-
-
-@pytest.fixture(scope="session", autouse=True)
-def _python_coverage(worker_id: str) -> Iterator[None]:
-    """Where line coverage is asked for, measure the VM's Python in this process, too."""
-    trace = os.environ.get("RUNNER_FLEET_TRACE")
-    if not trace:
-        yield
-        return
-    measured = coverage.Coverage(data_file=f"{trace}/.coverage.{worker_id}", include=["*/startup/lib/*.py"])
-    measured.start()
-    yield
-    measured.stop()
-    measured.save()
 
 
 @pytest.fixture(scope="session", autouse=True)

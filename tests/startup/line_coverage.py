@@ -49,8 +49,13 @@ class Script:
 def bash_commands(text: str) -> list[range]:
     """The commands of a bash script, each as the range of its line numbers."""
     commands: list[range] = []
-    first, joined = 0, ""
+    first, joined, until = 0, "", ""
     for number, line in enumerate(text.splitlines(), 1):
+        if until:  # the text that a command is given
+            until = "" if line.strip() == until else until
+            continue
+        if match := re.search(r"(?<!<)<<-?'?(\w+)'?", line):
+            until = match[1]
         if not joined and _NO_COMMAND.fullmatch(line):
             continue
         first = first if joined else number
@@ -70,7 +75,7 @@ def _complete(text: str) -> bool:
         shlex.split(re.sub(r"\$\(\(|\)\)|[()]", " ", stripped), comments=False)
     except ValueError:
         return False
-    return stripped.count("$(") <= stripped.count(")") and not re.search(r"=\($", stripped)
+    return stripped.count("$(") <= stripped.count(")") and not re.search(r"=\([^)]*$", stripped)
 
 
 def bash_hits(trace: Path) -> dict[str, set[int]]:
@@ -86,6 +91,8 @@ def bash_hits(trace: Path) -> dict[str, set[int]]:
 def _name(source: str) -> str | None:
     if match := _IN_BUNDLE.search(source):
         return os.path.normpath(match[1])
+    if source.startswith("lib/"):  # sourced by a test from within the bundle
+        return source
     return "bootstrap.sh.j2" if Path(source).name.startswith("bootstrap-") else None
 
 
