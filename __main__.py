@@ -8,17 +8,22 @@ import pulumi_github as github
 
 from components.boot_bundle import BootBundle, BootBundleArgs
 from components.fleet_network import FleetNetwork, FleetNetworkArgs
+from components.function_builds import FunctionBuilds, FunctionBuildsArgs
 from components.github_app import GithubApp, GithubAppArgs
+from components.proxy_function import ProxyFunction, ProxyFunctionArgs
 from components.runner_health_check import RunnerHealthCheck, RunnerHealthCheckArgs
 from components.runner_image import RunnerImage, RunnerImageArgs
 from components.runner_pool import RunnerPool, RunnerPoolArgs
 from components.trust_level import TrustLevel, TrustLevelArgs
-from fleet import trust
+from fleet import services, trust
 from fleet.errors import ConfigError
+from fleet.function_table import function_table
 from fleet.settings import read
+from functions import pack
 from startup import bundle, render
 
-boot = bundle.build(Path(__file__).parent / "startup")
+HERE, BUILD = Path(__file__).parent, Path(".build")
+boot = bundle.build(HERE / "startup")
 try:
     settings = read(pulumi.Config().get_object, environment=pulumi.get_stack(), tree_bundle=boot.digest)
 except ConfigError as error:
@@ -30,49 +35,45 @@ explicit = pulumi.ResourceOptions(providers=[google, organization])
 
 network = FleetNetwork("network", FleetNetworkArgs(settings=settings), explicit)
 health = RunnerHealthCheck("health", RunnerHealthCheckArgs(settings=settings), explicit)
-app = GithubApp("app", GithubAppArgs(settings=settings), explicit)
 
 levels: dict[str, TrustLevel] = {}
 for level in trust.by_rank(settings.trust_levels):  # a cache names its readers, which are of lower levels
     readers = {reader: levels[reader].account_member for reader in trust.cache_readers(level, settings.trust_levels)}
     levels[level] = TrustLevel(level, TrustLevelArgs(settings=settings, cache_readers=readers), explicit)
+runners = {level: made.account_member for level, made in levels.items()}
 
-boot_bundle = BootBundle(
-    "boot",
-    BootBundleArgs(
-        settings=settings,
-        object_name=boot.object_name,
-        source=pulumi.FileAsset(str(bundle.write(boot, Path(".build")))),
-        readers={level: levels[level].account_member for level in levels},
-    ),
-    explicit,
-)
-# A VM that boots before its bundle can be read fails for nothing.
-after_bundle = pulumi.ResourceOptions.merge(explicit, pulumi.ResourceOptions(depends_on=[boot_bundle]))
+builds = FunctionBuilds("builds", FunctionBuildsArgs(settings=settings), explicit)
+functions: dict[str, ProxyFunction] = {}
+for service in services.SERVICES:
+    archive = pack.write(pack.build(HERE / "functions" / service.folder, function_table(settings)), BUILD)
+    function = ProxyFunctionArgs(settings=settings, service=service, archive=archive, builds=builds, invokers=runners)
+    functions[service.role] = ProxyFunction(service.role, function, explicit)
+app = GithubApp("app", GithubAppArgs(settings=settings, reader=functions["broker"].account_member), explicit)
 
-images = {
-    (image, version): RunnerImage(
-        f"{image}-v{version}", RunnerImageArgs(settings=settings, image=image, version=version, source=pin), explicit
-    )
-    for image, version, pin in settings.images()
-}
+archive = bundle.write(boot, BUILD)
+boot_bundle = BootBundle("boot", BootBundleArgs(settings=settings, archive=archive, readers=runners), explicit)
+# A VM that boots before its bundle can be read, or before its services exist, fails for nothing.
+after_all = pulumi.ResourceOptions(providers=[google, organization], depends_on=[boot_bundle, *functions.values()])
+
+images: dict[tuple[str, str], RunnerImage] = {}
+for image, version, source in settings.images():
+    pinned = RunnerImageArgs(settings=settings, image=image, version=version, source=source)
+    images[image, version] = RunnerImage(f"{image}-v{version}", pinned, explicit)
 
 startup_scripts = render.bootstraps(settings)
 for key, pool in sorted(settings.pools.items()):
-    image = settings.image_key(pool.machine_class)
-    RunnerPool(
-        key,
-        RunnerPoolArgs(
-            settings=settings,
-            image_ids={version: images[image, version].image_id for version in settings.pool_versions(key)},
-            startup_scripts=startup_scripts,
-            job_environment=render.pool_environment(settings, key),
-            subnetwork_ids=network.subnetwork_ids,
-            account_email=levels[pool.trust].account_email,
-            health_check_id=health.health_check_id,
-        ),
-        after_bundle,
+    boot_disk = settings.image_key(pool.machine_class)
+    args = RunnerPoolArgs(
+        settings=settings,
+        image_ids={version: images[boot_disk, version].image_id for version in settings.pool_versions(key)},
+        startup_scripts=startup_scripts,
+        job_environment=render.pool_environment(settings, key),
+        subnetwork_ids=network.subnetwork_ids,
+        account_email=levels[pool.trust].account_email,
+        health_check_id=health.health_check_id,
     )
+    RunnerPool(key, args, after_all)
 
 pulumi.export("boot_bundle", boot.digest)
 pulumi.export("groups", {key: [group.name for group in settings.groups(key)] for key in sorted(settings.pools)})
+pulumi.export("functions", {role: function.uri for role, function in functions.items()})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 import pulumi
 from pulumi_gcp import storage
@@ -14,11 +15,10 @@ from fleet.settings import Settings
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BootBundleArgs:
-    """`object_name` carries the SHA-256 of `source`; `readers` maps a trust level to the member that may fetch it."""
+    """`archive` is named by its SHA-256; `readers` maps a trust level to the member that may fetch it."""
 
     settings: Settings
-    object_name: str
-    source: pulumi.Asset
+    archive: Path
     readers: Mapping[str, pulumi.Input[str]]
 
 
@@ -46,10 +46,10 @@ class BootBundle(pulumi.ComponentResource):
         )
         bundle = storage.BucketObject(
             # Named by its digest: another bundle is another object, and the older one is let go, not overwritten.
-            args.object_name,
+            args.archive.name,
             bucket=bucket.name,
-            name=args.object_name,
-            source=args.source,
+            name=args.archive.name,
+            source=pulumi.FileAsset(str(args.archive)),
             content_type="application/x-tar",
             opts=pulumi.ResourceOptions(parent=self, retain_on_delete=True),
         )

@@ -89,7 +89,32 @@ class Names:
 
         Source: Cloud Run functions' documentation of the cloudfunctions.net URL, read 2026-11-22; not tried here.
         """
-        return f"https://{region}-{self.project}.cloudfunctions.net/{self.of(role)}"
+        return f"https://{region}-{self.project}.cloudfunctions.net/{self.function(role)}"
+
+    def function(self, role: str) -> str:
+        """A function, and the Cloud Run service below it."""
+        return self.of(role)
+
+    def function_bucket(self, role: str) -> str:
+        """Where a function keeps its records."""
+        return self._bucket(role)
+
+    @property
+    def sources_bucket(self) -> str:
+        """Where the functions' archives lie."""
+        return self._bucket("functions")
+
+    def secret(self, secret_id: str) -> str:
+        """A secret's full name in Secret Manager."""
+        return f"projects/{self.project}/secrets/{secret_id}"
+
+    def custom_role(self, role: str) -> str:
+        """An IAM role id: letters, digits, underscores and full stops."""
+        return self.of(role).replace("-", "_")
+
+    def account_email(self, role: str) -> str:
+        """A service account's address, which follows from its id and the project."""
+        return f"{self.account(role)}@{self.project}.iam.gserviceaccount.com"
 
     @property
     def network(self) -> str:

@@ -19,7 +19,10 @@ Action = Literal["created", "removed", "replaced", "changed", "frozen", "differs
 ACTIONS: Final[tuple[Action, ...]] = get_args(Action)
 GROUP_TYPE: Final = "gcp:compute/regionInstanceGroupManager:RegionInstanceGroupManager"
 AUTOSCALER_TYPE: Final = "gcp:compute/regionAutoscaler:RegionAutoscaler"
+FUNCTION_TYPE: Final = "gcp:cloudfunctionsv2/function:Function"
 _LONG: Final = 60
+_TARGETS: Final = ("bucket", "secretId", "name", "project")
+"""What a grant is on, the nearest thing first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +68,10 @@ class Change:
             return "stays in the cloud: retained on delete"
         if "role" in resource.inputs and "member" in resource.inputs:
             verb = "loses" if self.action == "removed" else "gets"
-            target = resource.inputs.get("bucket") or resource.inputs.get("secretId") or resource.inputs.get("project")
+            target = next((resource.inputs[key] for key in _TARGETS if resource.inputs.get(key)), "")
             return f"{resource.inputs['member']} {verb} {resource.inputs['role']} on {target}"
+        if resource.type == FUNCTION_TYPE and any("storageSource" in change.path for change in self.properties):
+            return "built and deployed anew: its code or its list of groups is another"
         return self._group_consequence if resource.type == GROUP_TYPE else ""
 
     @property

@@ -10,6 +10,7 @@ from fleet import capacity, cost, trust, versions
 from fleet.capacity import Capacity
 from fleet.group import Group
 from fleet.metadata import HEALTH_PORT
+from fleet.services import SERVICES
 from fleet.settings import Settings
 from rehearsal.inventory import Inventory
 
@@ -194,6 +195,15 @@ def _services(settings: Settings) -> tuple[ServiceReview, ...]:
             service="boot bundle",
             name=names.boot_bucket,
             facts=f"{newest.boot_bundle[:19]}… of {settings.newest_version}",
+        ),
+        *(
+            ServiceReview(
+                service=f"function {service.role}",
+                name=names.function(service.role),
+                facts=f"in {settings.google.services_region}, for runners alone; {len(service.permissions)} "
+                f"permission{'s'[: len(service.permissions) != 1]}: {', '.join(sorted(service.permissions))}",
+            )
+            for service in SERVICES
         ),
         ServiceReview(
             service="GitHub App key",

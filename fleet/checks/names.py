@@ -21,7 +21,7 @@ _RESERVED_LABELS: Final = frozenset(
     {"fleet", "stack", "pool", "trust", "managed-by", "machine-class", "template-version"}
 )
 
-FUNCTION_ACCOUNTS: Final = ("broker", "deleter", "listener", "reconciler")
+FUNCTION_ACCOUNTS: Final = ("broker", "builder", "deleter", "listener", "reconciler")
 """Roles of the accounts that are no trust level's."""
 
 

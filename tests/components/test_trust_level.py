@@ -17,7 +17,8 @@ def grants(inventory, level):
     found = set()
     for resource in inventory.resources:
         if resource.inputs.get("member") == member:
-            target = resource.inputs.get("bucket") or resource.inputs.get("secretId") or resource.inputs["project"]
+            keys = ("bucket", "secretId", "name", "project")
+            target = next(resource.inputs[key] for key in keys if resource.inputs.get(key))
             found.add((resource.inputs["role"].removeprefix("roles/"), target))
     return found
 
@@ -30,6 +31,8 @@ def test_the_grants_of_a_presubmit_vm_are_exactly_these(prod):
         ("storage.legacyObjectReader", "iree-oss-gh-runner-minimal-artifacts"),
         ("storage.legacyObjectReader", "iree-oss-gh-runner-basic-cache"),
         ("storage.legacyObjectReader", "iree-oss-gh-runner-boot"),
+        ("run.invoker", "gh-runner-broker"),
+        ("run.invoker", "gh-runner-deleter"),
     }
 
 
@@ -41,6 +44,8 @@ def test_the_grants_of_a_postsubmit_vm_are_exactly_these(prod):
         ("storage.legacyObjectReader", "iree-oss-gh-runner-basic-artifacts"),
         ("storage.objectUser", "iree-oss-gh-runner-basic-cache"),
         ("storage.legacyObjectReader", "iree-oss-gh-runner-boot"),
+        ("run.invoker", "gh-runner-broker"),
+        ("run.invoker", "gh-runner-deleter"),
     }
 
 
@@ -64,7 +69,7 @@ def test_no_role_of_a_runner_lets_it_delete_overwrite_or_list_artifacts(prod):
 
 
 def test_no_runner_reads_the_github_apps_key(prod):
-    assert [grant.inputs["member"] for grant in prod.of_type(SECRET_GRANT)] == ["${app-key-reader.member}"]
+    assert [grant.inputs["member"] for grant in prod.of_type(SECRET_GRANT)] == ["${broker-account.member}"]
 
 
 def test_no_identity_serves_two_levels_of_vms(prod):
@@ -113,10 +118,13 @@ def test_a_third_level_gets_everything_of_its_own_and_no_cache(prod_config, rehe
         "iree-oss",
         "iree-oss-gh-runner-releaser-artifacts",
         "iree-oss-gh-runner-boot",
+        "gh-runner-broker",
+        "gh-runner-deleter",
     }
     assert not [resource for resource in inventory.resources if resource.name.startswith("releaser-cache")]
 
 
 def test_each_runner_account_has_two_project_roles_and_no_more(prod):
-    assert len(prod.of_type(PROJECT_GRANT)) == 4
+    members = [grant.inputs["member"] for grant in prod.of_type(PROJECT_GRANT)]
+    assert [members.count(f"${{{level}-account.member}}") for level in LEVELS] == [2, 2]
     assert len(prod.of_type(RUNNER_GROUP)) == 2

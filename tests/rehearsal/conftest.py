@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-PARTS = ("__main__.py", "Pulumi.yaml", "Pulumi.prod.yaml", "Pulumi.testing.yaml", "fleet", "components", "startup")
+FOLDERS = ("fleet", "components", "functions", "startup")
+PARTS = ("__main__.py", "Pulumi.yaml", "Pulumi.prod.yaml", "Pulumi.testing.yaml", *FOLDERS)
 
 
 @pytest.fixture

@@ -17,8 +17,30 @@ def against_prod(prod, rehearse_edited):
     return lambda config: compare(prod, rehearse_edited(config), "main")
 
 
+FUNCTIONS = {
+    ("changed", "broker-function"),
+    ("changed", "deleter-function"),
+    ("replaced", "broker-source"),
+    ("replaced", "deleter-source"),
+}
+"""Both are deployed with the list of groups, so an edit of a group deploys them anew."""
+
+
 def said(comparison):
-    return {(change.action, change.resource.name) for change in comparison.changes}
+    """Action and name of each change, but for the functions'."""
+    return {(change.action, change.resource.name) for change in of_pools(comparison)}
+
+
+def of_pools(comparison):
+    return [change for change in comparison.changes if not change.owner.startswith("ProxyFunction")]
+
+
+def test_an_edit_of_a_group_deploys_the_functions_anew_and_says_why(prod_config, against_prod):
+    prod_config["runner-fleet:pools"]["presubmit-cpu"]["regions"]["us-west1"]["min"] = 2
+    changes = [change for change in against_prod(prod_config).changes if change.owner.startswith("ProxyFunction")]
+    assert {(change.action, change.resource.name) for change in changes} == FUNCTIONS
+    function = next(change for change in changes if change.resource.name == "broker-function")
+    assert "its code or its list of groups is another" in function.consequence
 
 
 def test_nothing_changes_against_itself(prod):
@@ -28,9 +50,9 @@ def test_nothing_changes_against_itself(prod):
 def test_an_edit_of_a_machine_class_is_frozen_and_says_how_to_make_it_real(prod_config, against_prod):
     prod_config["runner-fleet:machine_classes"]["arm64"]["machine_type"] = "t2a-standard-16"
     comparison = against_prod(prod_config)
-    assert {change.action for change in comparison.changes} == {"frozen"}
-    assert str(comparison.changes[0].properties[0]) == "machineType: t2a-standard-8 → t2a-standard-16"
-    assert "scripts/cut-version" in comparison.changes[0].consequence
+    assert {change.action for change in of_pools(comparison)} == {"frozen"}
+    assert str(of_pools(comparison)[0].properties[0]) == "machineType: t2a-standard-8 → t2a-standard-16"
+    assert "scripts/cut-version" in of_pools(comparison)[0].consequence
 
 
 def test_an_edit_of_the_size_that_an_autoscaler_keeps_is_frozen_for_the_group(prod_config, against_prod):
@@ -48,8 +70,8 @@ def test_other_zones_replace_the_group_and_name_the_one_that_goes(prod_config, a
         ("replaced", "presubmit-cpu-us-west1-group"),
         ("replaced", "presubmit-cpu-us-west1-autoscaler"),
     }
-    assert "drain it" in comparison.changes[1].consequence
-    assert comparison.summary() == "2 replaced; groups that go: gh-runner-presubmit-cpu-us-west1-c1yu"
+    assert "drain it" in of_pools(comparison)[1].consequence
+    assert comparison.summary() == "4 replaced, 2 changed; groups that go: gh-runner-presubmit-cpu-us-west1-c1yu"
 
 
 def test_a_step_that_google_refuses_is_said_before_it_is_tried(prod_config, against_prod):
@@ -76,8 +98,8 @@ def test_the_step_by_way_of_jobs_is_fine(prod_config, prod, rehearse_edited):
 def test_a_removed_pool_takes_its_vms_along(prod_config, against_prod):
     del prod_config["runner-fleet:pools"]["postsubmit-arm64"]
     comparison = against_prod(prod_config)
-    assert {change.action for change in comparison.changes} == {"removed"}
-    assert {change.owner for change in comparison.changes} == {"RunnerPool postsubmit-arm64"}
+    assert {change.action for change in of_pools(comparison)} == {"removed"}
+    assert {change.owner for change in of_pools(comparison)} == {"RunnerPool postsubmit-arm64"}
     assert "gh-runner-postsubmit-arm64-us-central1" in comparison.summary()
 
 

@@ -187,7 +187,8 @@ def test_every_path_and_link_that_a_page_names_exists(document):
     for target in re.findall(r"\]\((?!https?:)([^)#]+)", text):
         assert (document.parent / target).exists(), f"link to {target}"
     for path in re.findall(
-        r"`((?:scripts|fleet|components|rehearsal|rollout|startup|tests|docs|benchmarks)/[\w./-]*)", text
+        r"`((?:scripts|fleet|components|functions|emulators|rehearsal|rollout|startup|tests|docs|benchmarks)/[\w./-]*)",
+        text,
     ):
         if "*" not in path and not path.endswith("/bin"):
             assert (ROOT / path.rstrip(".")).exists(), f"path {path}"

@@ -1,0 +1,79 @@
+"""A VM, as Compute Engine shows it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import timedelta, timezone
+from typing import Any, Final
+
+from emulators.clock import rfc3339
+
+PACIFIC: Final = timezone(timedelta(hours=-8))
+"""Compute Engine writes its times in California's zone."""
+ROOT: Final = "https://www.googleapis.com/compute/v1"
+
+
+@dataclass(kw_only=True)
+class Instance:
+    """A VM. A test may change any of it."""
+
+    id: str
+    """Numeric; a VM that is recreated under its name gets another."""
+    name: str
+    zone: str
+    project: str
+    project_number: int
+    service_account: str
+    created: float
+    """Seconds since 1970."""
+    metadata: dict[str, str] = field(default_factory=dict[str, str])
+    """Its attributes; `created-by` names its group."""
+    status: str = "RUNNING"
+    preempted: bool = False
+    action: str = "NONE"
+    """What its group does with it: its currentAction."""
+    until: float | None = None
+    """When what is under way with it is done."""
+    template: str = ""
+    errors: list[dict[str, str]] = field(default_factory=list[dict[str, str]])
+    """Of the group's last attempt to create it."""
+    revision: int = 0
+    """Grows with every change of its metadata server that somebody might wait for."""
+
+    @property
+    def link(self) -> str:
+        """Its selfLink."""
+        return f"{ROOT}/projects/{self.project}/zones/{self.zone}/instances/{self.name}"
+
+    @property
+    def region(self) -> str:
+        """Of its zone."""
+        return self.zone.rpartition("-")[0]
+
+    def document(self) -> dict[str, Any]:
+        """What instances.get answers."""
+        zone = f"{ROOT}/projects/{self.project}/zones/{self.zone}"
+        items = [{"key": key, "value": value} for key, value in self.metadata.items()]
+        scopes = ["https://www.googleapis.com/auth/cloud-platform"]
+        return {
+            "kind": "compute#instance",
+            "id": self.id,
+            "creationTimestamp": rfc3339(self.created, PACIFIC),
+            "name": self.name,
+            "tags": {"fingerprint": "42WmSpB8rSM="},
+            "machineType": f"{zone}/machineTypes/n2-standard-16",
+            "status": self.status,
+            "zone": zone,
+            "canIpForward": False,
+            "networkInterfaces": [{"kind": "compute#networkInterface", "name": "nic0", "networkIP": "10.0.0.2"}],
+            "disks": [],
+            "metadata": {"kind": "compute#metadata", "fingerprint": "mPh1pT3cXkk=", "items": items},
+            "serviceAccounts": [{"email": self.service_account, "scopes": scopes}] if self.service_account else [],
+            "selfLink": self.link,
+            "scheduling": {"onHostMaintenance": "TERMINATE", "automaticRestart": False, "preemptible": False},
+            "labelFingerprint": "42WmSpB8rSM=",
+            "startRestricted": False,
+            "deletionProtection": False,
+            "fingerprint": "v5Y9gkCwNBM=",
+            "lastStartTimestamp": rfc3339(self.created, PACIFIC),
+        }

@@ -1,0 +1,117 @@
+"""What a request, an answer and a table of routes are, for every service that `site` serves.
+
+A handler is a plain function of a `Call`; it answers with a `Reply`, raises `Refusal`, or returns None for "not yet",
+and is then asked again until it answers or the client is gone. Handlers never run at the same time.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import unquote
+
+
+@dataclass(frozen=True, kw_only=True)
+class Call:
+    """One request as a handler sees it."""
+
+    method: str
+    path: str
+    """As sent, still percent-encoded, without the query."""
+    parameters: Mapping[str, str]
+    """What the route's path names in braces, decoded."""
+    query: Mapping[str, str]
+    headers: Mapping[str, str]
+    """Looked up without regard to case."""
+    body: bytes
+    port: int
+    """The loopback port it came in by."""
+    at: float
+    """When it came, on the site's clock."""
+    notes: dict[str, Any] = field(default_factory=dict[str, Any])
+    """What a handler that is asked again wants to remember."""
+
+    @property
+    def bearer(self) -> str:
+        """The token in its Authorization header; empty when there is none."""
+        scheme, _, token = self.headers.get("Authorization", "").partition(" ")
+        return token.strip() if scheme.lower() in {"bearer", "token"} else ""
+
+    def json(self) -> Any:
+        """Its body; None when that is not JSON."""
+        try:
+            return json.loads(self.body)
+        except ValueError:
+            return None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reply:
+    """What goes back."""
+
+    status: int = 200
+    body: bytes = b""
+    headers: Mapping[str, str] = field(default_factory=dict[str, str])
+
+
+def json_reply(status: int, value: Any, headers: Mapping[str, str] | None = None) -> Reply:
+    """A reply whose body is JSON."""
+    content = {"Content-Type": "application/json; charset=utf-8", **(headers or {})}
+    return Reply(status=status, body=json.dumps(value).encode(), headers=content)
+
+
+class Refusal(Exception):  # noqa: N818 - it is an answer
+    """A handler's way to answer from deep within."""
+
+    def __init__(self, reply: Reply) -> None:
+        super().__init__(f"HTTP {reply.status}")
+        self.reply = reply
+
+
+Handler = Callable[[Call], Reply | None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Route:
+    """One operation of a service. `path` names its variable parts in braces; each is one segment."""
+
+    name: str
+    """SERVICE.OPERATION; faults and the log of requests go by it."""
+    method: str
+    path: str
+    handler: Handler
+
+    @property
+    def service(self) -> str:
+        """The first half of the name."""
+        return self.name.partition(".")[0]
+
+
+class Table:
+    """The routes of a port. The first that fits wins; add more at any time."""
+
+    def __init__(self, routes: Iterable[Route] = ()) -> None:
+        self._routes: list[tuple[re.Pattern[str], Route]] = []
+        for route in routes:
+            self.add(route)
+
+    def add(self, route: Route) -> None:
+        """Have one more route."""
+        pattern = re.sub(r"\\{(\w+)\\\.\\\.\\\.\\}", r"(?P<\1>.*)", re.escape(route.path))
+        pattern = re.sub(r"\\{(\w+)\\}", r"(?P<\1>[^/:]+)", pattern)
+        self._routes.append((re.compile(pattern), route))
+
+    def find(self, method: str, path: str) -> tuple[Route, dict[str, str]] | None:
+        """The route of a request and the variable parts of its path, decoded."""
+        for pattern, route in self._routes:
+            if route.method == method and (found := pattern.fullmatch(path)):
+                return route, {name: unquote(value) for name, value in found.groupdict().items()}
+        return None
+
+    @property
+    def names(self) -> list[str]:
+        """The names of all routes."""
+        return sorted({route.name for _, route in self._routes})

@@ -1,0 +1,321 @@
+"""GitHub and Google Cloud on loopback: one asyncio loop, in a thread of its own, with a port for each of the two.
+
+Every VM may have a metadata server on one more port, as it has one of its own in the cloud. A request is recorded when
+it arrives and meets a fault, if one is due, before or after the service executes it. Services execute one request at a
+time; the waiting is done here, on the site's clock, and ends when the client is gone.
+
+Everything is plain HTTP, HTTP/1.1, one answer a request, no compression.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import struct
+import threading
+from collections.abc import Coroutine, Iterable
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from typing import Any, Final, Self, TypeVar
+
+from aiohttp import web
+
+from emulators.clock import Clock
+from emulators.faults import ALIASES, LEAK_MARK, Fault, Faults
+from emulators.github import GitHub
+from emulators.google import Google
+from emulators.google.instance import Instance
+from emulators.route import Call, Refusal, Reply, Route
+
+HOST: Final = "127.0.0.1"
+MAX_BODY_BYTES: Final = 64 << 20
+LOOK_SECONDS: Final = 0.005, 0.05
+"""Real time between two looks at what somebody waits for: at first, and after a while."""
+
+HTML: Final = {"Content-Type": "text/html"}
+
+T = TypeVar("T")
+
+
+@dataclass(kw_only=True)
+class Request:
+    """One request as it came."""
+
+    service: str
+    route: str
+    """Empty when no route fits."""
+    method: str
+    path: str
+    """With its query."""
+    at: float
+    headers: dict[str, str] = field(repr=False)
+    body: bytes = field(repr=False)
+    status: int | None = None
+    """What was answered; None when nothing was."""
+    executed: bool = False
+    """Whether the service did what was asked, whatever became of the answer."""
+    gone: bool = False
+    """Whether the client gave up before there was an answer."""
+
+
+class _GoneError(Exception):
+    """The client is gone, or the site is closing."""
+
+
+class Site:
+    """The two clouds. A context manager; what it holds may be changed from any thread meanwhile."""
+
+    def __init__(
+        self,
+        *,
+        seed: int = 0,
+        faults: Iterable[str] = (),
+        clock_scale: float = 1.0,
+        port: int = 0,
+        organization: str = "iree-org",
+        project: str = "iree-oss",
+    ) -> None:
+        self.clock = Clock(clock_scale)
+        self.lock = threading.RLock()
+        self.github = GitHub(clock=self.clock, lock=self.lock, seed=seed, organization=organization)
+        self.google = Google(clock=self.clock, lock=self.lock, seed=seed, project=project)
+        self.faults = Faults(
+            seed=seed, profiles=faults, routes=lambda: [*self.github.table.names, *self.google.table.names]
+        )
+        self.requests: list[Request] = []
+        self._tables = {"github": self.github.table, "google": self.google.table}
+        self._ports: dict[str, int] = {"github": port, "google": port + 1 if port else 0}
+        self._refused: set[str] = set()
+        self._runners: dict[str, web.AppRunner] = {}
+        self._sites: dict[str, web.TCPSite] = {}
+        self._metadata_hosts: dict[str, str] = {}
+        self._closing = threading.Event()
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="emulators", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        try:
+            for name in self._tables:
+                self._run(self._open(name))
+        except BaseException:
+            self.__exit__()
+            raise
+        self.github.url, self.google.url = self.github_url, self._google_url
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._closing.set()
+        self._run(self._close())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+    @property
+    def github_url(self) -> str:
+        """Root of GitHub's REST API; below /api/v3 it is the same, as on a server of one's own."""
+        return f"http://{HOST}:{self._ports['github']}"
+
+    @property
+    def _google_url(self) -> str:
+        return f"http://{HOST}:{self._ports['google']}"
+
+    @property
+    def compute_url(self) -> str:
+        """Where compute/v1/ lies."""
+        return self._google_url
+
+    @property
+    def storage_url(self) -> str:
+        """Where storage/v1/ and upload/storage/v1/ lie."""
+        return self._google_url
+
+    @property
+    def secrets_url(self) -> str:
+        """Where Secret Manager's v1/ lies."""
+        return self._google_url
+
+    @property
+    def certs_url(self) -> str:
+        """Google's JWK set."""
+        return f"{self._google_url}/oauth2/v3/certs"
+
+    @property
+    def metadata_host(self) -> str:
+        """HOST:PORT of the metadata server of a function, which runs as `google.function_account`."""
+        return self._google_url.removeprefix("http://")
+
+    def metadata_host_of(self, vm: Instance) -> str:
+        """HOST:PORT of a VM's own metadata server."""
+        return self._metadata_host(f"vm-{vm.id}", vm.service_account, vm)
+
+    def metadata_host_for(self, account: str) -> str:
+        """HOST:PORT of the metadata server of a function that runs as this service account."""
+        return self._metadata_host(f"account-{account}", account, None)
+
+    def asked(self, route: str) -> list[Request]:
+        """The requests that reached a route, in order."""
+        return [request for request in list(self.requests) if request.route == route]
+
+    def refuse(self, service: str) -> None:
+        """Take a port ("github" or "google") away: connections to it are refused until `accept`."""
+        self._refused.add(service)
+        self._run(self._sites.pop(service).stop())
+
+    def accept(self, service: str) -> None:
+        """Serve a port again."""
+        self._refused.discard(service)
+        self._run(self._listen(service))
+
+    @property
+    def urls(self) -> dict[str, str]:
+        """Everything that somebody else's process needs to know."""
+        names = ("github_url", "compute_url", "storage_url", "secrets_url", "certs_url", "metadata_host")
+        return {name: getattr(self, name) for name in names}
+
+    def _metadata_host(self, name: str, account: str, vm: Instance | None) -> str:
+        if name not in self._metadata_hosts:
+            self._tables[name] = self.google.table
+            self._ports[name] = 0
+            self._run(self._open(name))
+            port = self._ports[name]
+            self.google.metadata.serve(port, account, vm)
+            self._metadata_hosts[name] = f"{HOST}:{port}"
+        return self._metadata_hosts[name]
+
+    def _run(self, work: Coroutine[Any, Any, T]) -> T:
+        future: Future[T] = asyncio.run_coroutine_threadsafe(work, self._loop)
+        return future.result(timeout=30)
+
+    async def _open(self, name: str) -> None:
+        app = web.Application(client_max_size=MAX_BODY_BYTES)
+
+        async def handle(request: web.Request) -> web.StreamResponse:
+            return await self._serve(name, request)
+
+        app.router.add_route("*", "/{path:.*}", handle)
+        runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
+        await runner.setup()
+        self._runners[name] = runner
+        await self._listen(name)
+
+    async def _listen(self, name: str) -> None:
+        runner = self._runners[name]
+        site = web.TCPSite(runner, HOST, self._ports[name], reuse_address=True)
+        await site.start()
+        self._sites[name] = site
+        self._ports[name] = runner.addresses[-1][1]
+
+    async def _close(self) -> None:
+        for runner in self._runners.values():
+            await runner.cleanup()
+
+    async def _serve(self, name: str, request: web.Request) -> web.StreamResponse:
+        if name in self._refused:
+            return self._drop(request)
+        body = await request.read()
+        found = self._tables[name].find(request.method, request.rel_url.raw_path)
+        route = found[0] if found else None
+        record = Request(
+            service=route.service if route else "",
+            route=route.name if route else "",
+            method=request.method,
+            path=request.path_qs,
+            at=self.clock.now(),
+            headers=dict(request.headers),
+            body=body,
+        )
+        self.requests.append(record)
+        fault = self.faults.strike(record.route) if route else None
+        if not fault and name == "github" and self.github.outage:
+            fault = Fault(kind=ALIASES.get(self.github.outage, self.github.outage), status=503)
+        try:
+            reply = await self._answer(name, request, record, found, fault)
+        except _GoneError:
+            record.gone = not self._closing.is_set()
+            return self._drop(request)
+        if reply is None:
+            return self._drop(request)
+        record.status = reply.status
+        return web.Response(status=reply.status, body=reply.body, headers=dict(reply.headers))
+
+    async def _answer(
+        self,
+        name: str,
+        request: web.Request,
+        record: Request,
+        found: tuple[Route, dict[str, str]] | None,
+        fault: Fault | None,
+    ) -> Reply | None:
+        """What goes back; None drops the connection."""
+        reply: Reply | None = None
+        if not found or not fault or fault.after or fault.kind == "slow":
+            if fault and fault.kind == "slow" and not fault.after:
+                await self._until(request, record.at + fault.seconds)
+            reply = await self._execute(name, request, record, found)
+        if not fault:
+            return reply
+        match fault.kind:
+            case "hang":
+                await self._until(request, float("inf"))
+            case "reset":
+                return None
+            case "garbage":
+                reply = Reply(status=fault.status, body=f"<html>{LEAK_MARK}".encode(), headers=HTML)
+            case "slow" if fault.after:
+                await self._until(request, record.at + fault.seconds)
+            case "status":
+                make = self.github.failure if name == "github" else self.google.failure
+                reply = make(record.route, fault.status, fault.retry_after)
+            case _:
+                pass
+        return reply
+
+    async def _execute(
+        self, name: str, request: web.Request, record: Request, found: tuple[Route, dict[str, str]] | None
+    ) -> Reply:
+        service = self.github if name == "github" else self.google
+        if not found:
+            return service.no_route(record.method, record.path)
+        call = Call(
+            method=record.method,
+            path=request.rel_url.raw_path,
+            parameters=found[1],
+            query=dict(request.query),
+            headers=request.headers,
+            body=record.body,
+            port=self._ports[name],
+            at=record.at,
+        )
+        pause, longest = LOOK_SECONDS
+        while True:
+            with self.lock:
+                try:
+                    reply = service.handle(found[0], call)
+                except Refusal as refusal:
+                    reply = refusal.reply
+            if reply is not None:
+                record.executed = True
+                return reply
+            await self._look(request, pause)
+            pause = min(pause * 1.2, longest)
+
+    async def _until(self, request: web.Request, at: float) -> None:
+        while self.clock.now() < at:
+            await self._look(request, LOOK_SECONDS[0])
+
+    async def _look(self, request: web.Request, seconds: float) -> None:
+        await asyncio.sleep(seconds)
+        if self._closing.is_set() or request.transport is None or request.transport.is_closing():
+            raise _GoneError
+
+    @staticmethod
+    def _drop(request: web.Request) -> web.Response:
+        """Close the connection so that the other end sees a reset, as of a server that died."""
+        transport = request.transport
+        if transport is not None:
+            raw: socket.socket | None = transport.get_extra_info("socket")
+            if raw is not None:
+                raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            transport.abort()  # pyright: ignore[reportAttributeAccessIssue]
+        return web.Response(status=500)
