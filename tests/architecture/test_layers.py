@@ -8,20 +8,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent.parent
-PACKAGES_OF_FUNCTIONS = {"broker", "deleter"}
-OURS = {"fleet", "components", "startup", "rehearsal", "rollout", "policy", "functions", "emulators", "demo"} | {
-    "__main__",
-    "fleet",
-    "components",
-    "startup",
-    "rehearsal",
-    "rollout",
-    "policy",
-    "functions",
-    "emulators",
-    "demo",
-}
-OURS |= PACKAGES_OF_FUNCTIONS
+OURS = {"fleet", "components", "startup", "rehearsal", "rollout", "policy", "functions", "emulators", "demo"}
+OURS |= {"__main__", "broker", "deleter"}
 MAY_IMPORT = {
     "fleet": {"fleet"},
     "components": {"components", "fleet"},
