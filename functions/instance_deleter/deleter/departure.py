@@ -18,6 +18,9 @@ from .identity import Caller, RefusedError
 WAIT_SECONDS: Final = 25.0
 """For the group to take the order; its operation is done then, though the VM is not gone yet."""
 
+SOON: Final = -3
+"""The attempt that looking at an operation begins with: an eighth of the pause after a failure, then doubled."""
+
 
 class OperationFailedError(Exception):
     """The group took the order and could not follow it."""
@@ -65,7 +68,7 @@ class Departure:
         value = answer.json()
         operation = cast("dict[str, object]", value) if isinstance(value, dict) else {}
         name = str(operation.get("name", ""))
-        attempt = 0
+        attempt = SOON
         while decide.ended(operation) is Ended.NOT_YET:
             if not self._session.pause(attempt, waiting):
                 return Ended.NOT_YET
