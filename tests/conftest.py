@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import os
 import shutil
+import signal
 from pathlib import Path
 
 import coverage
@@ -24,8 +25,9 @@ ROOT = Path(__file__).parent.parent
 hypothesis.settings.register_profile("project", deadline=None, derandomize=True, database=None)
 hypothesis.settings.load_profile("project")
 
-
-_MEASURED = pytest.StashKey[coverage.Coverage]()
+# Whoever starts us in the background ignores the signal, and every process that a test starts would ignore it, too.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -39,8 +41,14 @@ def pytest_configure(config: pytest.Config) -> None:
     if trace and (hasattr(config, "workerinput") or not config.getoption("numprocesses", None)):
         # Before anything is collected: a module's own lines run when it is imported.
         measured = coverage.Coverage(data_file=f"{trace}/.coverage.{os.getpid()}", include=["*/startup/lib/*.py"])
-        config.stash[_MEASURED] = measured
+        config.stash[line_coverage.MEASURED] = measured
         measured.start()
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """From here on only the tests of `startup/` are measured (their own fixture): it slows long searches down."""
+    if measured := session.config.stash.get(line_coverage.MEASURED, None):
+        measured.stop()
 
 
 @pytest.hookimpl(trylast=True)
@@ -48,8 +56,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     """Judge how much of the VM's scripts ran, when all of their tests did."""
     config = session.config
     trace = os.environ.get("RUNNER_FLEET_TRACE")
-    if measured := config.stash.get(_MEASURED, None):
-        measured.stop()
+    if measured := config.stash.get(line_coverage.MEASURED, None):
         measured.save()
     if not trace or hasattr(config, "workerinput") or config.option.keyword or session.testsfailed:
         return

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from emulators.cloud import Cloud
+from tests.startup import line_coverage
 from tests.startup.machine import Machine
 from tests.startup.vm import Vm
 
@@ -26,3 +27,14 @@ def machine(tmp_path: Path, cloud: Cloud) -> Machine:
 @pytest.fixture
 def vm(tmp_path: Path, cloud: Cloud) -> Vm:
     return Vm(tmp_path, cloud)
+
+
+@pytest.fixture(autouse=True)
+def _measured(pytestconfig: pytest.Config) -> Iterator[None]:
+    """Where line coverage is asked for, the VM's Python is measured in this process while these tests run."""
+    measured = pytestconfig.stash.get(line_coverage.MEASURED, None)
+    if measured:
+        measured.start()
+    yield
+    if measured:
+        measured.stop()

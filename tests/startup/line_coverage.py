@@ -17,9 +17,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import coverage
+import pytest
 
 STARTUP = Path(__file__).parents[2] / "startup"
 FLOOR_PERCENT = 90
+MEASURED = pytest.StashKey[coverage.Coverage]()
+"""Where a test run keeps the measurement of its own process."""
+
 _MARK = re.compile(rb"^\++\|([^|]*)\|(\d+)\|", re.M)
 _IN_BUNDLE = re.compile(r"/opt/runner-fleet/[^/]+/(.*)")
 _NO_COMMAND = re.compile(
