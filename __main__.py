@@ -45,7 +45,7 @@ runners = {level: made.account_member for level, made in levels.items()}
 builds = FunctionBuilds("builds", FunctionBuildsArgs(settings=settings), explicit)
 functions: dict[str, ProxyFunction] = {}
 for service in services.SERVICES:
-    archive = pack.write(pack.build(HERE / "functions" / service.folder, function_table(settings)), BUILD)
+    archive = bundle.write(pack.build(HERE / "functions" / service.folder, function_table(settings)), BUILD)
     function = ProxyFunctionArgs(settings=settings, service=service, archive=archive, builds=builds, invokers=runners)
     functions[service.role] = ProxyFunction(service.role, function, explicit)
 app = GithubApp("app", GithubAppArgs(settings=settings, reader=functions["broker"].account_member), explicit)

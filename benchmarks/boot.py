@@ -36,14 +36,14 @@ from rich.table import Table
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent))
 
-from emulators.cloud import Cloud, Reply, Request  # noqa: E402
-from emulators.runner import archive as runner_archive  # noqa: E402
-from emulators.runner.archive import Archive  # noqa: E402
-from emulators.runner.vm import PATH, RunnerVm  # noqa: E402
-from emulators.systemd.manager import ServiceManager  # noqa: E402
-from fleet.metadata import RunnerMetadata, attribute_name  # noqa: E402
-from startup import bundle, render  # noqa: E402
-from startup.bundle import Bundle  # noqa: E402
+from emulators.cloud import Cloud, Reply, Request
+from emulators.runner import archive as runner_archive
+from emulators.runner.archive import Archive
+from emulators.runner.vm import PATH, RunnerVm
+from emulators.systemd.manager import ServiceManager
+from fleet.metadata import RunnerMetadata, attribute_name
+from startup import bundle, render
+from startup.bundle import Bundle
 
 TARGET_SECONDS = 1.0
 BUCKET = "example-boot-bundles"

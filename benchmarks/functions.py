@@ -51,7 +51,7 @@ from rich.table import Table
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent))
 
-from demo.function import Function  # noqa: E402
+from demo.function import Function
 
 FUNCTIONS = {"broker": "registration_broker", "deleter": "instance_deleter"}
 OPERATIONS = {"POST /jit": "broker", "DELETE /": "deleter"}

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import tempfile
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,16 +45,3 @@ def build(folder: Path, table: str) -> Package:
     data = buffer.getvalue()
     name = f"{folder.name}-{hashlib.sha256(data).hexdigest()}.zip"
     return Package(data=data, object_name=name, files=tuple(sorted(contents)))
-
-
-def write(package: Package, folder: Path) -> Path:
-    """Make sure that `folder` holds the archive under its object name, never half of it; return its path."""
-    target = folder / package.object_name
-    if target.is_file() and target.read_bytes() == package.data:
-        return target
-    folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder, prefix=".pack-") as scratch:
-        partial = Path(scratch, package.object_name)
-        partial.write_bytes(package.data)
-        partial.replace(target)
-    return target

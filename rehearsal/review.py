@@ -200,8 +200,8 @@ def _services(settings: Settings) -> tuple[ServiceReview, ...]:
             ServiceReview(
                 service=f"function {service.role}",
                 name=names.function(service.role),
-                facts=f"in {settings.google.services_region}, for runners alone; {len(service.permissions)} "
-                f"permission{'s'[: len(service.permissions) != 1]}: {', '.join(sorted(service.permissions))}",
+                facts=f"in {settings.google.services_region}, for runners alone; "
+                f"may {', '.join(sorted(service.permissions))}",
             )
             for service in SERVICES
         ),

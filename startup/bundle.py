@@ -21,7 +21,7 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Final
+from typing import Final, Protocol
 
 PARTS: Final = ("bin", "hooks", "image", "lib", "units")
 """The folders of `startup/` that go to a VM; those that do not exist are left out."""
@@ -46,6 +46,20 @@ class Bundle:
         return f"boot-{self.sha256}.tar"
 
 
+class Archive(Protocol):
+    """Bytes, and a name that holds their digest: a boot bundle, or a packed function."""
+
+    @property
+    def data(self) -> bytes:
+        """The archive."""
+        ...
+
+    @property
+    def object_name(self) -> str:
+        """What it is called in its bucket."""
+        ...
+
+
 def build(startup: Path) -> Bundle:
     """Pack the parts of the folder `startup`. Raises ValueError for what cannot be packed, naming it."""
     sources = {_name(path, startup): path for part in PARTS for path in _files(startup / part)}
@@ -65,15 +79,15 @@ def build(startup: Path) -> Bundle:
     return Bundle(data=data, digest=f"sha256:{hashlib.sha256(data).hexdigest()}", files=tuple(sorted(sources)))
 
 
-def write(bundle: Bundle, folder: Path) -> Path:
+def write(archive: Archive, folder: Path) -> Path:
     """Make sure that `folder` holds the archive under its object name, never half of it; return its path."""
-    target = folder / bundle.object_name
-    if target.is_file() and target.read_bytes() == bundle.data:
+    target = folder / archive.object_name
+    if target.is_file() and target.read_bytes() == archive.data:
         return target
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder, prefix=".boot-") as scratch:
-        partial = Path(scratch, bundle.object_name)
-        partial.write_bytes(bundle.data)
+        partial = Path(scratch, archive.object_name)
+        partial.write_bytes(archive.data)
         partial.replace(target)
     return target
 

@@ -13,6 +13,7 @@ from fleet import services
 from fleet.function_table import function_table
 from fleet.metadata import RunnerMetadata, attribute_name
 from functions import pack
+from startup import bundle
 
 FUNCTION = "gcp:cloudfunctionsv2/function:Function"
 INVOKER = "gcp:cloudrunv2/serviceIamMember:ServiceIamMember"
@@ -123,7 +124,7 @@ def test_a_packed_function_is_the_same_bytes_wherever_it_is_packed(tmp_path: Pat
     packages = [pack.build(tmp_path / name / "f", "{}") for name in ("one", "two")]
     assert packages[0] == packages[1]
     assert packages[0].files == ("fleet.json", "main.py", "package/app.py", "requirements.txt")
-    written = pack.write(packages[0], tmp_path / "build")
+    written = bundle.write(packages[0], tmp_path / "build")
     assert (written.name, written.read_bytes()) == (packages[0].object_name, packages[0].data)
 
 
