@@ -9,18 +9,24 @@ import pytest
 
 ROOT = Path(__file__).parent.parent.parent
 OURS = {"fleet", "components", "startup", "rehearsal", "rollout", "policy", "functions", "emulators", "demo"}
-OURS |= {"__main__", "broker", "deleter"}
+OURS |= {"__main__", "broker", "deleter", "listener", "reconciler", "scaleset", "simulation"}
 MAY_IMPORT = {
     "fleet": {"fleet"},
     "components": {"components", "fleet"},
     "startup": {"startup", "fleet"},
     "emulators": {"emulators"},
-    "demo": {"demo", "emulators", "fleet", "rehearsal", "startup"},
+    "simulation": {"simulation", "emulators", "fleet", "rehearsal", "startup"}
+    | {"broker", "deleter", "listener", "reconciler", "scaleset"},
+    "demo": {"demo", "simulation", "emulators", "fleet", "rehearsal", "startup"},
     "rehearsal": {"rehearsal", "fleet", "startup"},
     "rollout": {"rollout", "fleet", "startup", "rehearsal"},
     "functions/pack.py": set(),
     "functions/registration_broker": {"broker"},
     "functions/instance_deleter": {"deleter"},
+    "functions/demand_listener/listener": {"listener", "scaleset"},
+    "functions/demand_listener/scaleset": {"scaleset"},
+    "functions/demand_listener/main.py": {"listener"},
+    "functions/reconciler": {"reconciler"},
     "__main__.py": {"components", "fleet", "functions", "startup"},
 }
 NOT_IN_FLEET = {"pulumi", "pulumi_gcp", "pulumi_github", "requests", "httpx", "socket", "subprocess", "os", "pathlib"}
