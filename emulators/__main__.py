@@ -47,14 +47,14 @@ def fill(site: Site, groups: dict[str, dict[str, Any]]) -> dict[str, str]:
     for name, row in groups.items():
         if row["runner_group"] not in site.github.groups:
             site.github.add_runner_group(row["runner_group"])
-        limits = {"min": row["min"], "max": 1000}  # the table has no maximum: no function needs it
+        limits = {"min": row["min"], "max": row.get("max", 1000)}  # older tables had no maximum
         group = site.google.add_group(
             name,
             region=row["region"],
             zones=row["zones"],
             service_account=row["service_account"],
             target_size=row["min"],
-            autoscaler=None if row["signal"] == "fixed" else limits,
+            autoscaler=None if row["signal"] in {"fixed", "jobs"} else limits,
         )
         hosts |= {vm.name: site.metadata_host_of(vm) for vm in group.instances}
     return hosts

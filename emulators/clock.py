@@ -8,11 +8,14 @@ import time
 
 
 class Clock:
-    """Seconds since 1970 that run `scale` times as fast as real ones; 0 stands still until somebody advances it."""
+    """Seconds since 1970 that run `scale` times as fast as real ones; 0 stands still until somebody advances it.
 
-    def __init__(self, scale: float = 1.0) -> None:
+    `start` is where it begins; the present by default.
+    """
+
+    def __init__(self, scale: float = 1.0, *, start: float | None = None) -> None:
         self._scale = scale
-        self._at = time.time()
+        self._at = time.time() if start is None else start
         self._real = time.monotonic()
         self._lock = threading.Lock()
 

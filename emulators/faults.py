@@ -7,14 +7,14 @@ seed, the route and how often the route was asked before: the same requests in t
 
 from __future__ import annotations
 
-import random
+import hashlib
 import threading
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
-KINDS: Final = ("status", "hang", "reset", "garbage", "slow")
+KINDS: Final = ("status", "hang", "reset", "garbage", "empty", "slow")
 ALIASES: Final = {"timeout": "hang"}
 LEAK_MARK: Final = "upstream-text-that-must-not-leak"
 """Stands in every body that a fault makes up."""
@@ -25,7 +25,8 @@ class Fault:
     """One thing that goes wrong.
 
     `status` answers with that status in the service's own form; `hang` never answers; `reset` drops the connection;
-    `garbage` answers with what is no JSON, with `status`; `slow` answers well, `seconds` later on the site's clock.
+    `garbage` answers with what is no JSON, with `status`; `empty` with nothing at all; `slow` answers well, `seconds`
+    later on the site's clock.
     """
 
     kind: str = "status"
@@ -56,11 +57,15 @@ PROFILES: Final[Mapping[str, Profile]] = {
     "github-rate-limit": Profile(share=0.05, routes="github.", fault=Fault(status=429, retry_after=5)),
     "github-slow": Profile(share=0.2, routes="github.", fault=Fault(kind="slow", seconds=2)),
     "github-hangs": Profile(share=0.02, routes="github.", fault=Fault(kind="hang")),
+    "queue-empty-answers": Profile(share=0.05, routes="github.scale_sets.poll", fault=Fault(kind="empty", status=200)),
+    "scale-set-lost-answers": Profile(share=0.1, routes="github.scale_sets.jit", fault=Fault(kind="reset", after=True)),
     "compute-errors": Profile(share=0.1, routes="compute.", fault=Fault(status=503)),
     "compute-lost-answers": Profile(share=0.1, routes="compute.delete_instances", fault=Fault(status=500, after=True)),
+    "resize-lost-answers": Profile(share=0.1, routes="compute.resize", fault=Fault(kind="reset", after=True)),
     "storage-errors": Profile(share=0.1, routes="storage.", fault=Fault(status=503)),
     "storage-lost-answers": Profile(share=0.1, routes="storage.insert", fault=Fault(kind="reset", after=True)),
     "secrets-errors": Profile(share=0.2, routes="secrets.", fault=Fault(status=503)),
+    "monitoring-errors": Profile(share=0.2, routes="monitoring.", fault=Fault(status=503)),
     "metadata-errors": Profile(share=0.1, routes="metadata.", fault=Fault(status=503)),
     "garbage": Profile(share=0.05, routes="", fault=Fault(kind="garbage", status=200)),
 }
@@ -104,7 +109,7 @@ class Faults:
             raise ValueError(f"no route is called {route!r}; there are {', '.join(known)}")
         kind = ALIASES.get(kind, kind)
         if status is None:
-            status = 200 if kind == "garbage" else 429 if retry_after is not None else 500
+            status = 200 if kind in {"garbage", "empty"} else 429 if retry_after is not None else 500
         fault = Fault(kind=kind, status=status, after=after, seconds=seconds, retry_after=retry_after)
         with self._lock:
             self._scripted[route].extend([fault] * times)
@@ -131,7 +136,7 @@ class Faults:
         for name, profile in self._profiles:
             if not route.startswith(profile.routes):
                 continue
-            dice = random.Random(f"{self._seed}/{name}/{route}/{number}")  # noqa: S311 - to be repeated, not secret
-            if dice.random() < profile.share:
-                return replace(profile.fault, seconds=profile.fault.seconds * dice.random())
+            digest = hashlib.blake2b(f"{self._seed}/{name}/{route}/{number}".encode(), digest_size=8).digest()
+            if int.from_bytes(digest[:4]) < profile.share * 2**32:
+                return replace(profile.fault, seconds=profile.fault.seconds * int.from_bytes(digest[4:]) / 2**32)
         return None

@@ -1,13 +1,15 @@
 """What a request, an answer and a table of routes are, for every service that `site` serves.
 
-A handler is a plain function of a `Call`; it answers with a `Reply`, raises `Refusal`, or returns None for "not yet",
-and is then asked again until it answers or the client is gone. Handlers never run at the same time.
+A handler is a plain function of a `Call`; it answers with a `Reply`, raises `Refusal`, or returns None for "not yet"
+and is then asked again until it answers or the client is gone. `notes["until"]` is when it will answer anyway.
+Handlers never run at the same time.
 """
 
 from __future__ import annotations
 
 import json
 import re
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -94,24 +96,38 @@ class Table:
     """The routes of a port. The first that fits wins; add more at any time."""
 
     def __init__(self, routes: Iterable[Route] = ()) -> None:
-        self._routes: list[tuple[re.Pattern[str], Route]] = []
+        self._routes: defaultdict[str, list[tuple[Route, str, tuple[str, ...]]]] = defaultdict(list)
+        self._any: dict[str, re.Pattern[str]] = {}
+        """By method: one expression for all its routes, made when it is asked for; a route's group is its number."""
         for route in routes:
             self.add(route)
 
     def add(self, route: Route) -> None:
         """Have one more route."""
-        pattern = re.sub(r"\\{(\w+)\\\.\\\.\\\.\\}", r"(?P<\1>.*)", re.escape(route.path))
-        pattern = re.sub(r"\\{(\w+)\\}", r"(?P<\1>[^/:]+)", pattern)
-        self._routes.append((re.compile(pattern), route))
+        routes = self._routes[route.method]
+        number = len(routes)
+        names = tuple(re.findall(r"\{(\w+)", route.path))
+        pattern = re.sub(r"\\{(\w+)\\\.\\\.\\\.\\}", rf"(?P<r{number}_\1>.*)", re.escape(route.path))
+        pattern = re.sub(r"\\{(\w+)\\}", rf"(?P<r{number}_\1>[^/:]+)", pattern)
+        routes.append((route, f"(?P<r{number}>{pattern})", names))
+        self._any.pop(route.method, None)
 
     def find(self, method: str, path: str) -> tuple[Route, dict[str, str]] | None:
         """The route of a request and the variable parts of its path, decoded."""
-        for pattern, route in self._routes:
-            if route.method == method and (found := pattern.fullmatch(path)):
-                return route, {name: unquote(value) for name, value in found.groupdict().items()}
-        return None
+        expression = self._any.get(method) or self._compile(method)
+        found = expression.fullmatch(path)
+        if found is None or found.lastgroup is None:
+            return None
+        group = found.lastgroup
+        route, _, names = self._routes[method][int(group[1:])]
+        return route, {name: unquote(found[f"{group}_{name}"]) for name in names}
 
     @property
     def names(self) -> list[str]:
         """The names of all routes."""
-        return sorted({route.name for _, route in self._routes})
+        return sorted({route.name for routes in self._routes.values() for route, _, _ in routes})
+
+    def _compile(self, method: str) -> re.Pattern[str]:
+        patterns = [pattern for _, pattern, _ in self._routes.get(method, ())]
+        self._any[method] = re.compile("|".join(patterns) or "(?!)")
+        return self._any[method]

@@ -15,47 +15,24 @@ import struct
 import threading
 from collections.abc import Coroutine, Iterable
 from concurrent.futures import Future
-from dataclasses import dataclass, field
 from typing import Any, Final, Self, TypeVar
 
 from aiohttp import web
 
 from emulators.clock import Clock
-from emulators.faults import ALIASES, LEAK_MARK, Fault, Faults
+from emulators.door import Door, DroppedError, Request, Visit
+from emulators.faults import Faults
 from emulators.github import GitHub
 from emulators.google import Google
 from emulators.google.instance import Instance
-from emulators.route import Call, Refusal, Reply, Route
+from emulators.route import Reply
 
 HOST: Final = "127.0.0.1"
 MAX_BODY_BYTES: Final = 64 << 20
 LOOK_SECONDS: Final = 0.005, 0.05
 """Real time between two looks at what somebody waits for: at first, and after a while."""
 
-HTML: Final = {"Content-Type": "text/html"}
-
 T = TypeVar("T")
-
-
-@dataclass(kw_only=True)
-class Request:
-    """One request as it came."""
-
-    service: str
-    route: str
-    """Empty when no route fits."""
-    method: str
-    path: str
-    """With its query."""
-    at: float
-    headers: dict[str, str] = field(repr=False)
-    body: bytes = field(repr=False)
-    status: int | None = None
-    """What was answered; None when nothing was."""
-    executed: bool = False
-    """Whether the service did what was asked, whatever became of the answer."""
-    gone: bool = False
-    """Whether the client gave up before there was an answer."""
 
 
 class _GoneError(Exception):
@@ -82,8 +59,7 @@ class Site:
         self.faults = Faults(
             seed=seed, profiles=faults, routes=lambda: [*self.github.table.names, *self.google.table.names]
         )
-        self.requests: list[Request] = []
-        self._tables = {"github": self.github.table, "google": self.google.table}
+        self.door = Door(self.clock, self.github, self.google, self.faults)
         self._ports: dict[str, int] = {"github": port, "google": port + 1 if port else 0}
         self._refused: set[str] = set()
         self._runners: dict[str, web.AppRunner] = {}
@@ -96,7 +72,7 @@ class Site:
     def __enter__(self) -> Self:
         self._thread.start()
         try:
-            for name in self._tables:
+            for name in tuple(self._ports):
                 self._run(self._open(name))
         except BaseException:
             self.__exit__()
@@ -115,6 +91,11 @@ class Site:
     def github_url(self) -> str:
         """Root of GitHub's REST API; below /api/v3 it is the same, as on a server of one's own."""
         return f"http://{HOST}:{self._ports['github']}"
+
+    @property
+    def config_url(self) -> str:
+        """What a client of scale sets is given: the organization on a server of one's own."""
+        return f"{self.github_url}/{self.github.organization}"
 
     @property
     def _google_url(self) -> str:
@@ -136,6 +117,11 @@ class Site:
         return self._google_url
 
     @property
+    def monitoring_url(self) -> str:
+        """Where Cloud Monitoring's v3/ lies."""
+        return self._google_url
+
+    @property
     def certs_url(self) -> str:
         """Google's JWK set."""
         return f"{self._google_url}/oauth2/v3/certs"
@@ -153,9 +139,14 @@ class Site:
         """HOST:PORT of the metadata server of a function that runs as this service account."""
         return self._metadata_host(f"account-{account}", account, None)
 
+    @property
+    def requests(self) -> list[Request]:
+        """What was asked so far."""
+        return self.door.requests
+
     def asked(self, route: str) -> list[Request]:
         """The requests that reached a route, in order."""
-        return [request for request in list(self.requests) if request.route == route]
+        return self.door.asked(route)
 
     def refuse(self, service: str) -> None:
         """Take a port ("github" or "google") away: connections to it are refused until `accept`."""
@@ -170,12 +161,20 @@ class Site:
     @property
     def urls(self) -> dict[str, str]:
         """Everything that somebody else's process needs to know."""
-        names = ("github_url", "compute_url", "storage_url", "secrets_url", "certs_url", "metadata_host")
+        names = (
+            "github_url",
+            "config_url",
+            "compute_url",
+            "storage_url",
+            "secrets_url",
+            "monitoring_url",
+            "certs_url",
+            "metadata_host",
+        )
         return {name: getattr(self, name) for name in names}
 
     def _metadata_host(self, name: str, account: str, vm: Instance | None) -> str:
         if name not in self._metadata_hosts:
-            self._tables[name] = self.google.table
             self._ports[name] = 0
             self._run(self._open(name))
             port = self._ports[name]
@@ -214,95 +213,31 @@ class Site:
         if name in self._refused:
             return self._drop(request)
         body = await request.read()
-        found = self._tables[name].find(request.method, request.rel_url.raw_path)
-        route = found[0] if found else None
-        record = Request(
-            service=route.service if route else "",
-            route=route.name if route else "",
-            method=request.method,
-            path=request.path_qs,
-            at=self.clock.now(),
-            headers=dict(request.headers),
+        url = request.rel_url
+        visit = self.door.enter(
+            name,
+            request.method,
+            url.raw_path,
+            query=url.raw_query_string,
+            headers=request.headers,
             body=body,
+            port=self._ports[name],
         )
-        self.requests.append(record)
-        fault = self.faults.strike(record.route) if route else None
-        if not fault and name == "github" and self.github.outage:
-            fault = Fault(kind=ALIASES.get(self.github.outage, self.github.outage), status=503)
         try:
-            reply = await self._answer(name, request, record, found, fault)
+            reply = await self._answer(request, visit)
         except _GoneError:
-            record.gone = not self._closing.is_set()
+            visit.record.gone = not self._closing.is_set()
             return self._drop(request)
-        if reply is None:
+        except DroppedError:
             return self._drop(request)
-        record.status = reply.status
         return web.Response(status=reply.status, body=reply.body, headers=dict(reply.headers))
 
-    async def _answer(
-        self,
-        name: str,
-        request: web.Request,
-        record: Request,
-        found: tuple[Route, dict[str, str]] | None,
-        fault: Fault | None,
-    ) -> Reply | None:
-        """What goes back; None drops the connection."""
-        reply: Reply | None = None
-        if not found or not fault or fault.after or fault.kind == "slow":
-            if fault and fault.kind == "slow" and not fault.after:
-                await self._until(request, record.at + fault.seconds)
-            reply = await self._execute(name, request, record, found)
-        if not fault:
-            return reply
-        match fault.kind:
-            case "hang":
-                await self._until(request, float("inf"))
-            case "reset":
-                return None
-            case "garbage":
-                reply = Reply(status=fault.status, body=f"<html>{LEAK_MARK}".encode(), headers=HTML)
-            case "slow" if fault.after:
-                await self._until(request, record.at + fault.seconds)
-            case "status":
-                make = self.github.failure if name == "github" else self.google.failure
-                reply = make(record.route, fault.status, fault.retry_after)
-            case _:
-                pass
-        return reply
-
-    async def _execute(
-        self, name: str, request: web.Request, record: Request, found: tuple[Route, dict[str, str]] | None
-    ) -> Reply:
-        service = self.github if name == "github" else self.google
-        if not found:
-            return service.no_route(record.method, record.path)
-        call = Call(
-            method=record.method,
-            path=request.rel_url.raw_path,
-            parameters=found[1],
-            query=dict(request.query),
-            headers=request.headers,
-            body=record.body,
-            port=self._ports[name],
-            at=record.at,
-        )
+    async def _answer(self, request: web.Request, visit: Visit) -> Reply:
         pause, longest = LOOK_SECONDS
-        while True:
-            with self.lock:
-                try:
-                    reply = service.handle(found[0], call)
-                except Refusal as refusal:
-                    reply = refusal.reply
-            if reply is not None:
-                record.executed = True
-                return reply
+        while (reply := visit.answer()) is None:
             await self._look(request, pause)
             pause = min(pause * 1.2, longest)
-
-    async def _until(self, request: web.Request, at: float) -> None:
-        while self.clock.now() < at:
-            await self._look(request, LOOK_SECONDS[0])
+        return reply
 
     async def _look(self, request: web.Request, seconds: float) -> None:
         await asyncio.sleep(seconds)

@@ -55,16 +55,18 @@ class Listener:
         runner = self._runner(call)
         if runner.job:
             return json_reply(200, {"job": runner.job})
-        return Reply(status=202) if self._hub.clock.now() >= call.at + POLL_SECONDS else None
+        call.notes["until"] = call.at + POLL_SECONDS
+        return Reply(status=202) if self._hub.clock.now() >= call.notes["until"] else None
 
     def finish(self, call: Call) -> Reply:
-        """The job is done."""
-        self._hub.finish_job(self._runner(call, removed=True).name)
+        """The job is done; `result` says how, and that all is well when it says nothing."""
+        result = call.query.get("result", "succeeded").replace("cancelled", "canceled")
+        self._hub.finish_job(self._runner(call, removed=True).name, result)
         return Reply(status=204)
 
     def disconnect(self, call: Call) -> Reply:
         """The session is closed; the registration stays."""
-        self._runner(call).session = ""
+        self._hub.disconnect(self._runner(call).name)
         return Reply(status=204)
 
     def _runner(self, call: Call, *, removed: bool = False) -> Runner:

@@ -8,14 +8,13 @@ deleted (github-aws-runners/terraform-aws-github-runner#5228).
 
 from __future__ import annotations
 
-import base64
 import json
 import re
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlencode
 
-from emulators.cloud import jit_config
+from emulators.github.configuration import configuration
 from emulators.github.reply import invalid, refuse
 from emulators.github.runner import Runner
 from emulators.route import Call, Reply, Route, json_reply
@@ -57,8 +56,9 @@ class Rest:
         return json_reply(201, self._hub.app.document(token))
 
     def runner_groups(self, call: Call) -> Reply:
-        """The organization's groups."""
+        """The organization's groups, or those that a repository may use."""
         self._check(call)
+        repository = call.query.get("visible_to_repository")
         base = f"{self._hub.url}/orgs/{self._hub.organization}/actions/runner-groups"
         groups: list[dict[str, Any]] = [
             {
@@ -74,6 +74,7 @@ class Rest:
                 "runners_url": f"{base}/{group.id}/runners",
             }
             for group in self._hub.groups.values()
+            if repository is None or group.repositories is None or repository in group.repositories
         ]
         return self._page(call, "runner_groups", groups)
 
@@ -92,7 +93,9 @@ class Rest:
         if name in self._hub.runners:
             raise refuse(409, f"Already exists - A runner with the name {name} already exists.")
         runner = self._hub.add_runner(name, labels=labels, group_id=group, work_folder=folder)
-        return json_reply(201, {"runner": self._hub.document(runner), "encoded_jit_config": self._config(runner)})
+        return json_reply(
+            201, {"runner": self._hub.document(runner), "encoded_jit_config": configuration(self._hub, runner)}
+        )
 
     def runners(self, call: Call) -> Reply:
         """The organization's runners, or the one of a name."""
@@ -108,7 +111,7 @@ class Rest:
     def remove_runner(self, call: Call) -> Reply:
         """Delete a registration, if it is not *shown* busy; a job that runs nevertheless goes on without it."""
         runner = self._known(call)
-        if runner.shown_busy(self._hub.clock.now(), self._hub.busy_lag_seconds):
+        if self._hub.shown_busy(runner):
             raise refuse(422, f'Bad request - Runner "{runner.name}" is still running a job"')
         self._hub.remove(runner)
         return Reply(status=204)
@@ -138,26 +141,6 @@ class Rest:
         ]
         headers = {"Link": ", ".join(links)} if links else None
         return json_reply(200, {"total_count": len(items), name: shown}, headers)
-
-    def _config(self, runner: Runner) -> str:
-        server = self._hub.server_url or self._hub.url
-        settings = {
-            "agentId": runner.id,
-            "agentName": runner.name,
-            "poolId": runner.group_id,
-            "ephemeral": True,
-            "serverUrl": server,
-            "gitHubUrl": f"https://github.com/{self._hub.organization}",
-            "workFolder": runner.work_folder,
-        }
-        data = {"clientId": runner.credential, "authorizationUrl": f"{server}/_runner/session"}
-        key = base64.b64encode(f"key-of-{runner.credential}".encode()).decode()
-        files = {
-            "runner": json.dumps(settings),
-            "credentials": json.dumps({"scheme": "OAuth", "data": data}),
-            "credentials_rsaparams": json.dumps({"d": key}),
-        }
-        return jit_config(**files)
 
 
 def _registration(body: Mapping[str, Any]) -> tuple[str, int, list[str], str]:

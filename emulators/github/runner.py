@@ -26,8 +26,12 @@ class Runner:
     """Of the listener that is connected."""
     jit_consumed: bool = False
     """Whether a listener has ever connected with the configuration."""
+    scale_set_id: int = 0
+    """Of the scale set that it belongs to, if it does."""
     job: str = ""
     """What it runs."""
+    job_id: str = ""
+    """Of the queued job that this is, also afterwards; empty for one that a test handed out by the runner's name."""
     busy_since: float | None = None
     idle_since: float | None = None
     removed: bool = False
@@ -51,7 +55,10 @@ class Runner:
         return self.idle_since is not None and now < self.idle_since + lag_seconds
 
     def document(self, now: float, lag_seconds: float) -> dict[str, Any]:
-        """The runner as the REST API shows it."""
+        """The runner as the REST API shows it; of a scale set's it does not say that they are ephemeral.
+
+        That was seen at github.com; the documentation does not say so.
+        """
         labels = [
             {"id": n, "name": name, "type": "read-only" if name in IMPLIED else "custom"}
             for n, name in enumerate(self.labels, 1)
@@ -62,7 +69,7 @@ class Runner:
             "os": "linux" if self.jit_consumed else "unknown",
             "status": self.status,
             "busy": self.shown_busy(now, lag_seconds),
-            "ephemeral": True,
+            **({} if self.scale_set_id else {"ephemeral": True}),
             "runner_group_id": self.group_id,
             "labels": labels,
             **({"version": self.version} if self.version else {}),

@@ -15,12 +15,16 @@ from emulators.google.compute import PROJECT_NUMBER, Compute
 from emulators.google.group import Group
 from emulators.google.instance import Instance
 from emulators.google.metadata_server import MetadataServer
+from emulators.google.monitoring import Monitoring
 from emulators.google.operation import OperationError
 from emulators.google.secret import Secrets
 from emulators.route import Call, Reply, Route, Table, json_reply
 
 UNGUARDED = frozenset({"metadata", "certs"})
 """Services that ask for no access token."""
+
+TICKING = frozenset({"compute", "metadata"})
+"""Services that show what becomes of VMs as time passes."""
 
 
 class Google:
@@ -39,8 +43,14 @@ class Google:
         self.keys = identity.KeySet()
         self.metadata = MetadataServer(self)
         self.secrets = Secrets(self)
+        self.monitoring = Monitoring(self)
         certs = Route(name="certs.keys", method="GET", path="/oauth2/v3/certs", handler=self._certs)
-        services = [*compute_rest.routes(self), *storage_rest.routes(self), *self.secrets.routes()]
+        services = [
+            *compute_rest.routes(self),
+            *storage_rest.routes(self),
+            *self.secrets.routes(),
+            *self.monitoring.routes(),
+        ]
         self.table = Table([certs, *services, *self.metadata.routes()])
 
     @property
@@ -61,6 +71,11 @@ class Google:
     def objects(self) -> dict[tuple[str, str], StoredObject]:
         """What is stored, by bucket and name."""
         return self.storage.objects
+
+    @property
+    def time_series(self) -> list[dict[str, Any]]:
+        """What was written to Cloud Monitoring, in that order."""
+        return self.monitoring.time_series
 
     def add_group(
         self,
@@ -86,6 +101,11 @@ class Google:
                 project=project,
             )
 
+    def remove_group(self, name: str) -> Group:
+        """Somebody deletes a group by hand; its VMs are gone at once."""
+        with self.lock:
+            return self.compute.remove_group(name)
+
     def create_instance(self, group: Group, *, name: str = "", zone: str = "", age_seconds: float = 0.0) -> Instance:
         """Have a running VM of a group. Its target size stays."""
         with self.lock:
@@ -97,12 +117,14 @@ class Google:
             for group in self.compute.groups.values():
                 if vm in group.instances:
                     group.instances.remove(vm)
+                    self.compute.changed += 1
 
     def preempt(self, vm: Instance) -> None:
         """Compute Engine takes a VM away: it is told, and stops 30 s later."""
         with self.lock:
             vm.preempted, vm.status, vm.until = True, "STOPPING", self.clock.now() + 30
             vm.revision += 1
+            self.compute.changed += 1
 
     def fail_operation(
         self, route: str, *, code: str = "", message: str = "", http_status: int = 503, times: int = 1
@@ -181,7 +203,8 @@ class Google:
 
     def handle(self, route: Route, call: Call) -> Reply | None:
         """Answer a call; the site holds the lock."""
-        self.compute.tick()
+        if route.service in TICKING:
+            self.compute.tick()
         if route.service not in UNGUARDED:
             self.tokens.check(route, call, self.clock.now())
         return route.handler(call)

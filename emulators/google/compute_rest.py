@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from emulators.google.group import Group
 from emulators.google.instance import Instance
@@ -32,6 +32,8 @@ _INSTANCE: Final = re.compile(
     r"(?:https?://[^/]+/compute/v1/)?(?:projects/[^/]+/)?zones/([a-z0-9-]+)/instances/([a-z0-9-]+)"
 )
 
+T = TypeVar("T")
+
 
 def routes(google: Google) -> Iterable[Route]:
     """All of them need a token."""
@@ -40,6 +42,7 @@ def routes(google: Google) -> Iterable[Route]:
         "instance": ("GET", PROJECT + "/zones/{zone}/instances/{instance}", calls.instance),
         "group": ("GET", GROUP, calls.group),
         "managed_instances": ("POST", GROUP + "/listManagedInstances", calls.managed_instances),
+        "errors": ("GET", GROUP + "/listErrors", calls.errors),
         "delete_instances": ("POST", GROUP + "/deleteInstances", calls.delete_instances),
         "recreate_instances": ("POST", GROUP + "/recreateInstances", calls.recreate_instances),
         "resize": ("POST", GROUP + "/resize", calls.resize),
@@ -81,11 +84,14 @@ class ComputeRest:
     def managed_instances(self, call: Call) -> Reply:
         """regionInstanceGroupManagers.listManagedInstances, by pages of maxResults"""
         group = self._group(call)
-        size = min(int(call.query.get("maxResults", MAX_RESULTS)), MAX_RESULTS)
-        start = int(call.query.get("pageToken") or 0)
-        shown = [group.managed_document(vm) for vm in group.instances[start : start + size]]
-        more = {"nextPageToken": str(start + size)} if start + size < len(group.instances) else {}
-        return json_reply(200, {"managedInstances": shown, **more} if shown else {})
+        shown, more = _page(call, group.instances)
+        documents = [group.managed_document(vm) for vm in shown]
+        return json_reply(200, {"managedInstances": documents, **more} if shown else {})
+
+    def errors(self, call: Call) -> Reply:
+        """regionInstanceGroupManagers.listErrors, by pages of maxResults"""
+        shown, more = _page(call, list(self._group(call).errors))
+        return json_reply(200, {"items": shown, **more} if shown else {})
 
     def delete_instances(self, call: Call) -> Reply:
         """regionInstanceGroupManagers.deleteInstances"""
@@ -111,6 +117,9 @@ class ComputeRest:
         size = call.query.get("size", "")
         if not size.isdecimal():
             raise refuse("compute", 400, f"Invalid value for field 'size': '{size}'.")
+        if group.quota is not None and int(size) > max(group.quota, group.target_size):
+            text = f"Quota 'INSTANCES' exceeded. Limit: {group.quota}.0 in region {group.region}."
+            raise refuse("compute", 403, text, reason="quotaExceeded")
         operation = self._operate(call, "resize", "resize", group, None)
         if operation.error is None:
             self._compute.resize(group, int(size))
@@ -123,8 +132,8 @@ class ComputeRest:
     def wait_operation(self, call: Call) -> Reply | None:
         """regionOperations.wait"""
         operation = self._operation(call)
-        now = self._compute.clock.now()
-        return self._shown(operation) if now >= min(operation.done, call.at + WAIT_SECONDS) else None
+        until = call.notes["until"] = min(operation.done, call.at + WAIT_SECONDS)
+        return self._shown(operation) if self._compute.clock.now() >= until else None
 
     def _shown(self, operation: Operation) -> Reply:
         return json_reply(200, operation.document(self._compute.clock.now()))
@@ -169,6 +178,13 @@ class ComputeRest:
                     code="INVALID_USAGE", message=text, http_status=400, http_message="BAD REQUEST"
                 )
         return found, None
+
+
+def _page(call: Call, items: list[T]) -> tuple[list[T], dict[str, str]]:
+    size = min(int(call.query.get("maxResults", MAX_RESULTS)), MAX_RESULTS)
+    start = int(call.query.get("pageToken") or 0)
+    more = {"nextPageToken": str(start + size)} if start + size < len(items) else {}
+    return items[start : start + size], more
 
 
 def _missing(call: Call) -> Exception:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -43,7 +44,31 @@ class Group:
     """What `status.isStable` says; None says the truth: nothing is under way with any VM, none is missing."""
     stocked_out: set[str] = field(default_factory=set[str])
     """Zones where no VM can be had: they stay CREATING, with errors, as long as that lasts."""
+    refusal: str = "ZONE_RESOURCE_POOL_EXHAUSTED"
+    """The code of these errors. With WITH_DETAILS at its end they tell which of the group's zones have VMs; a region's
+    quota of CPUs is told in this way too, as QUOTA_EXCEEDED."""
+    shape: str = "EVEN"
+    """Its distribution: an EVEN group waits for the zone that it chose, another (BALANCED, ANY) tries its next one."""
+    quota: int | None = None
+    """A target size above it is refused."""
+    errors: deque[dict[str, Any]] = field(default_factory=lambda: deque[dict[str, Any]](maxlen=100))
+    """What listErrors shows, the newest last."""
+    target_suspended: int = 0
+    target_stopped: int = 0
+    """How many VMs it keeps in reserve besides its target size, and takes first when that is raised."""
+    standby_delay_seconds: float = 0.0
+    """How long a VM for the reserve runs before it is suspended or stopped."""
     revision: int = 0
+
+    @property
+    def targets(self) -> dict[str, int]:
+        """How many VMs are to become what. What is to run comes first."""
+        return {"RUNNING": self.target_size, "SUSPENDED": self.target_suspended, "STOPPED": self.target_stopped}
+
+    def meant(self, target: str) -> list[Instance]:
+        """The VMs that are to become that, those that leave left out."""
+        leaving = {"DELETING", "ABANDONING"}
+        return [vm for vm in self.instances if vm.target_status == target and vm.action not in leaving]
 
     @property
     def path(self) -> str:
@@ -62,9 +87,13 @@ class Group:
 
     def document(self, *, autofill: bool) -> dict[str, Any]:
         """What regionInstanceGroupManagers.get answers."""
-        busy = [vm for vm in self.instances if vm.action != "NONE"]
-        staying = [vm for vm in self.instances if vm.action not in {"DELETING", "ABANDONING"}]
-        stable = not busy and (not autofill or len(staying) == self.target_size)
+        full = all(len(self.meant(target)) == size for target, size in self.targets.items())
+        stable = all(vm.settled for vm in self.instances) and (full or not autofill)
+        reserve = {
+            "standbyPolicy": {"initialDelaySec": round(self.standby_delay_seconds), "mode": "SCALE_OUT_POOL"},
+            "targetSuspendedSize": self.target_suspended,
+            "targetStoppedSize": self.target_stopped,
+        }
         kinds = ("none", "creating", "creatingWithoutRetries", "verifying", "recreating", "deleting", "abandoning",
                  "restarting", "refreshing", "suspending", "resuming", "stopping", "starting")  # fmt: skip
         actions: dict[str, int] = dict.fromkeys(kinds, 0)
@@ -94,6 +123,7 @@ class Group:
             "currentActions": actions,
             "status": status,
             "targetSize": self.target_size,
+            **(reserve if self.target_suspended or self.target_stopped else {}),
             "selfLink": f"{region}/instanceGroupManagers/{self.name}",
         }
 
@@ -123,6 +153,27 @@ class Group:
             "name": vm.name,
             **exists,
             "currentAction": vm.action,
+            "targetStatus": vm.target_status,
             "version": {"instanceTemplate": vm.template},
             "lastAttempt": attempt,
         }
+
+    def refuse(self, vm: Instance, now: float) -> None:
+        """No VM can be had in the zone of this one. `listErrors` has it without the details."""
+        zone = f"projects/{self.project}/zones/{vm.zone}"
+        text = f"The zone '{zone}' does not have enough resources available to fulfill the request."
+        error = {"code": self.refusal, "message": f"{text} Try a different zone, or try again later."}
+        details = {"action": vm.action, "instance": vm.link, "version": {"instanceTemplate": vm.template}}
+        self.errors.append({"error": error, "instanceActionDetails": details, "timestamp": rfc3339(now, PACIFIC)})
+        vm.errors = [{**error, **self._details(vm)}]
+        if self.shape != "EVEN":
+            vm.zone = self.zones[(self.zones.index(vm.zone) + 1) % len(self.zones)]
+
+    def _details(self, vm: Instance) -> dict[str, Any]:
+        """In the form of kubernetes/k8s.io#9834."""
+        if not self.refusal.endswith("WITH_DETAILS"):
+            return {}
+        free = ",".join(sorted(set(self.zones) - self.stocked_out))
+        known = {"zone": vm.zone, "vmType": "n2-standard-16", **({"zonesAvailable": free} if free else {})}
+        info = {"domain": "compute.googleapis.com", "reason": "resource_availability", "metadatas": known}
+        return {"errorDetails": [{"errorInfo": info}]}

@@ -32,10 +32,16 @@ class Instance:
     preempted: bool = False
     action: str = "NONE"
     """What its group does with it: its currentAction."""
+    target_status: str = "RUNNING"
+    """What its group means it to become; SUSPENDED or STOPPED for one in reserve."""
+    started: float | None = None
+    """When it was last started, where that was not when it was created."""
+    suspended: float | None = None
+    """When it was last suspended. When it was resumed is told nowhere."""
     until: float | None = None
     """When what is under way with it is done."""
     template: str = ""
-    errors: list[dict[str, str]] = field(default_factory=list[dict[str, str]])
+    errors: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
     """Of the group's last attempt to create it."""
     revision: int = 0
     """Grows with every change of its metadata server that somebody might wait for."""
@@ -44,6 +50,12 @@ class Instance:
     def link(self) -> str:
         """Its selfLink."""
         return f"{ROOT}/projects/{self.project}/zones/{self.zone}/instances/{self.name}"
+
+    @property
+    def settled(self) -> bool:
+        """Whether nothing is under way with it, and it is what it is meant to be."""
+        sleeps = {"SUSPENDED": "SUSPENDED", "STOPPED": "TERMINATED"}.get(self.target_status)
+        return self.action == "NONE" and sleeps in {None, self.status}
 
     @property
     def region(self) -> str:
@@ -75,5 +87,6 @@ class Instance:
             "startRestricted": False,
             "deletionProtection": False,
             "fingerprint": "v5Y9gkCwNBM=",
-            "lastStartTimestamp": rfc3339(self.created, PACIFIC),
+            "lastStartTimestamp": rfc3339(self.started or self.created, PACIFIC),
+            **({} if self.suspended is None else {"lastSuspendedTimestamp": rfc3339(self.suspended, PACIFIC)}),
         }

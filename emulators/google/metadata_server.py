@@ -83,7 +83,8 @@ class MetadataServer:
         if call.query.get("wait_for_change", "").lower() == "true":
             known = call.query.get("last_etag") or call.notes.setdefault("etag", etag)
             limit = float(call.query.get("timeout_sec") or "inf")
-            if etag == known and self._google.clock.now() < call.at + limit:
+            call.notes["until"] = call.at + limit
+            if etag == known and self._google.clock.now() < call.notes["until"]:
                 return None
         if found is None:
             raise Refusal(_text("The requested URL was not found on this server.", status=404))

@@ -15,6 +15,7 @@ import pytest
 import requests
 
 from emulators import faults
+from emulators.__main__ import fill
 from emulators.clock import Clock
 from emulators.site import Site
 
@@ -212,11 +213,40 @@ def test_a_whole_run_repeats_over_http():
     assert set(first) == {401, 502}
 
 
+def row(**changes):
+    """A group as the functions' table has it."""
+    return {
+        "region": "us-west1",
+        "zones": ["us-west1-a"],
+        "service_account": "r@p.iam.gserviceaccount.com",
+        "runner_group": "presubmit",
+        "signal": "cpu",
+        "min": 2,
+        "max": 4,
+        "scale_set": "",
+        **changes,
+    }
+
+
+def test_a_table_s_groups_have_their_vms_and_only_those_an_autoscaler_that_need_one(site):
+    jobs = row(runner_group="postsubmit", signal="jobs", min=0, scale_set="fleet-jobs")
+    table = {"cpu-w": row(), "jobs-w": jobs, "fixed-w": row(signal="fixed")}
+    hosts = fill(site, table)
+    assert len(hosts) == 4
+    assert {name: group.autoscaler and group.autoscaler.max for name, group in site.google.groups.items()} == {
+        "cpu-w": 4,
+        "jobs-w": None,
+        "fixed-w": None,
+    }
+    assert list(site.github.groups) == ["Default", "presubmit", "postsubmit"]
+
+
 def test_the_command_prints_its_urls_first_and_ends_on_a_signal(tmp_path, root):
     table = tmp_path / "fleet.json"
-    row = {"region": "us-west1", "zones": ["us-west1-a"], "service_account": "r@p.iam.gserviceaccount.com",
-           "runner_group": "presubmit", "signal": "cpu", "min": 2, "max": 4}  # fmt: skip
-    table.write_text(json.dumps({"project": "iree-oss", "organization": "iree-org", "groups": {"cpu-w": row}}))
+    jobs = row(runner_group="postsubmit", signal="jobs", min=0, scale_set="fleet-jobs")
+    table.write_text(
+        json.dumps({"project": "iree-oss", "organization": "iree-org", "groups": {"cpu-w": row(), "jobs-w": jobs}})
+    )
     command = [sys.executable, "-m", "emulators", "--seed", "7", "--fleet", table, "--faults", "github-errors"]
     environment = {**os.environ, "PYTHONWARNINGS": "error"}
     with subprocess.Popen(command, cwd=root, stdout=subprocess.PIPE, text=True, env=environment) as process:
@@ -230,7 +260,10 @@ def test_the_command_prints_its_urls_first_and_ends_on_a_signal(tmp_path, root):
                 "secrets_url",
                 "certs_url",
                 "metadata_host",
+                "monitoring_url",
+                "config_url",
             }
+            assert urls["config_url"] == f"{urls['github_url']}/iree-org"
             assert requests.get(urls["certs_url"], timeout=5).json()["keys"]
             assert len(urls["metadata_hosts"]) == 2
             for name, host in urls["metadata_hosts"].items():

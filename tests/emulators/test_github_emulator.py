@@ -196,6 +196,15 @@ def test_groups_are_listed(site, github):
     ]
 
 
+def test_groups_are_listed_that_a_repository_may_use(site, github):
+    site.github.add_runner_group("presubmit")
+    site.github.groups["presubmit"].repositories = {"widgets"}
+    path = "/orgs/iree-org/actions/runner-groups"
+    for repository, expected in (("widgets", ["Default", "presubmit"]), ("gadgets", ["Default"])):
+        found = github.ask("GET", path, params={"visible_to_repository": repository}).json()
+        assert [group["name"] for group in found["runner_groups"]] == expected
+
+
 # Looking
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import itertools
 import threading
 
 import pytest
@@ -155,6 +156,202 @@ def test_a_stock_out_is_told_by_the_vms_not_by_the_operation_and_ends(site, goog
     assert google.ask("GET", f"{PROJECT}/zones/us-west1-a/instances/{waiting['name']}").status_code == 404
     group.stocked_out.clear()
     assert managed(google)[0]["currentAction"] == "NONE"
+
+
+def test_a_group_tries_again_after_a_while_and_says_when(site, google):
+    site.google.autofill, site.google.compute.retry_seconds = True, 30
+    group = site.google.add_group("presubmit-cpu", target_size=0)
+    group.stocked_out.add("us-west1-a")
+    google.ask("POST", f"{GROUP}/resize", params={"size": 1})
+    assert site.google.compute.next_due() == pytest.approx(site.clock.now() + 30, abs=1)
+    group.stocked_out.clear()
+    assert managed(google)[0]["currentAction"] == "CREATING"
+    site.clock.advance(30)
+    assert managed(google)[0]["currentAction"] == "NONE"
+    assert site.google.compute.next_due() is None
+
+
+def test_who_looks_at_every_call_is_not_due_at_a_time(site):
+    site.google.autofill = True
+    group = site.google.add_group("presubmit-cpu", target_size=1)
+    assert site.google.compute.next_due() is None
+    group.stocked_out.add("us-west1-a")
+    site.google.create_instance(group).action = "RECREATING"
+    group.instances[-1].until = 0
+    site.google.compute.tick()
+    assert group.instances[-1].errors
+    assert site.google.compute.next_due() is None
+
+
+@pytest.mark.parametrize("shape", ["EVEN", "BALANCED", "ANY"])
+def test_only_an_even_group_waits_for_the_zone_that_it_chose(site, google, shape):
+    site.google.autofill = True
+    group = site.google.add_group("presubmit-cpu", zones=("us-west1-a", "us-west1-b"), target_size=0)
+    group.shape = shape
+    group.stocked_out.add("us-west1-a")
+    google.ask("POST", f"{GROUP}/resize", params={"size": 1})
+    [vm] = managed(google)
+    assert (vm["currentAction"] == "CREATING") is (shape == "EVEN")
+    assert f"/zones/us-west1-{'a' if shape == 'EVEN' else 'b'}/" in vm["instance"]
+
+
+def test_errors_of_creation_are_listed_by_the_group(site, google):
+    site.google.autofill = True
+    group = site.google.add_group("presubmit-cpu", zones=("us-west1-a", "us-west1-b"), target_size=0)
+    assert google.ask("GET", f"{GROUP}/listErrors").json() == {}
+    group.stocked_out.add("us-west1-a")
+    group.refusal = "ZONE_RESOURCE_POOL_EXHAUSTED_WITH_DETAILS"
+    google.ask("POST", f"{GROUP}/resize", params={"size": 1})
+    found = google.ask("GET", f"{GROUP}/listErrors", params={"maxResults": 1}).json()
+    [item] = found["items"]
+    assert set(item["error"]) == {"code", "message"}
+    assert item["error"]["code"] == group.refusal
+    assert item["instanceActionDetails"]["action"] == "CREATING"
+    [vm] = managed(google)
+    assert item["instanceActionDetails"]["instance"] == vm["instance"]
+    [error] = vm["lastAttempt"]["errors"]["errors"]
+    assert error["errorDetails"][0]["errorInfo"]["metadatas"]["zonesAvailable"] == "us-west1-b"
+    group.stocked_out.add("us-west1-b")
+    [vm] = managed(google)
+    [error] = vm["lastAttempt"]["errors"]["errors"]
+    assert "zonesAvailable" not in error["errorDetails"][0]["errorInfo"]["metadatas"]
+    assert "nextPageToken" in google.ask("GET", f"{GROUP}/listErrors", params={"maxResults": 1}).json()
+
+
+# Reserves
+
+
+@pytest.fixture
+def reserve(site):
+    """A group that runs nothing and has yet to make its reserve."""
+    site.google.autofill = True
+    group = site.google.add_group("presubmit-cpu", target_size=0)
+    group.target_suspended, group.target_stopped, group.standby_delay_seconds = 1, 1, 600.0
+    compute = site.google.compute
+    compute.create_seconds, compute.suspend_seconds, compute.resume_seconds = 20.0, 40.0, 5.0
+    return group
+
+
+def standing(google):
+    return [tuple(each.get(key) for key in ("targetStatus", "currentAction", "instanceStatus"))
+            for each in managed(google)]  # fmt: skip
+
+
+def slept(site, google):
+    """What the reserve's VMs are shown as once they sleep."""
+    for seconds in (0, 20, 600, 40):
+        site.clock.advance(seconds)
+        standing(google)
+    return standing(google)
+
+
+def test_a_vm_for_the_reserve_runs_for_a_while_and_is_then_suspended_or_stopped(site, reserve, google):
+    assert standing(google) == [("SUSPENDED", "CREATING", "PROVISIONING"), ("STOPPED", "CREATING", "PROVISIONING")]
+    site.clock.advance(20)
+    assert standing(google) == [("SUSPENDED", "NONE", "RUNNING"), ("STOPPED", "NONE", "RUNNING")]
+    assert google.ask("GET", GROUP).json()["status"]["isStable"] is False
+    site.clock.advance(600)
+    assert standing(google) == [("SUSPENDED", "SUSPENDING", "SUSPENDING"), ("STOPPED", "STOPPING", "STOPPING")]
+    site.clock.advance(40)
+    assert standing(google) == [("SUSPENDED", "NONE", "SUSPENDED"), ("STOPPED", "NONE", "TERMINATED")]
+    shown = google.ask("GET", GROUP).json()
+    assert shown["status"]["isStable"] is True
+    assert (shown["targetSize"], shown["targetSuspendedSize"], shown["targetStoppedSize"]) == (0, 1, 1)
+    assert shown["standbyPolicy"] == {"initialDelaySec": 600, "mode": "SCALE_OUT_POOL"}
+    assert reserve.target_size == 0
+
+
+def test_a_group_that_grows_takes_what_sleeps_before_it_makes_any_and_fills_its_reserve_again(site, reserve, google):
+    slept(site, google)
+    before = [each["id"] for each in managed(google)]
+    google.ask("POST", f"{GROUP}/resize", params={"size": 3})
+    assert standing(google)[:2] == [("RUNNING", "RESUMING", "STAGING"), ("RUNNING", "STARTING", "STAGING")]
+    site.clock.advance(5)
+    assert standing(google)[:2] == [("RUNNING", "NONE", "RUNNING")] * 2
+    assert [each["id"] for each in managed(google)][:2] == before
+    assert [each[0] for each in standing(google)[2:]] == ["RUNNING", "SUSPENDED", "STOPPED"]
+    assert len(reserve.instances) == 5
+
+
+def test_what_slept_says_when_it_was_suspended_or_started_and_never_when_it_was_resumed(site, reserve, google):
+    slept(site, google)
+    suspended_at = site.clock.now()
+    google.ask("POST", f"{GROUP}/resize", params={"size": 2})
+    site.clock.advance(5)
+    assert managed(google)
+    resumed, started = reserve.instances[:2]
+    assert (resumed.suspended, resumed.started) == (pytest.approx(suspended_at, abs=1), None)
+    assert (started.suspended, started.started) == (None, pytest.approx(suspended_at + 5, abs=1))
+    shown = [google.ask("GET", f"{PROJECT}/{reference(vm)}").json() for vm in (resumed, started)]
+    assert ["lastSuspendedTimestamp" in each for each in shown] == [True, False]
+    assert shown[0]["lastStartTimestamp"] == shown[0]["creationTimestamp"] < shown[1]["lastStartTimestamp"]
+
+
+def test_a_group_that_shrinks_or_loses_a_vm_leaves_its_reserve_as_it_is(site, reserve, google):
+    slept(site, google)
+    google.ask("POST", f"{GROUP}/resize", params={"size": 3})
+    slept(site, google)
+    google.ask("POST", f"{GROUP}/resize", params={"size": 1})
+    assert sorted(each[0] for each in standing(google) if each[1] != "DELETING") == ["RUNNING", "STOPPED", "SUSPENDED"]
+    sleeper = reserve.meant("SUSPENDED")[0]
+    delete(google, reference(sleeper))
+    assert reserve.target_size == 1
+    assert len(reserve.meant("SUSPENDED")) == 1
+    assert reserve.meant("SUSPENDED")[0] is not sleeper
+
+
+def test_a_reserve_that_is_given_up_is_deleted(site, reserve, google):
+    slept(site, google)
+    reserve.target_suspended = reserve.target_stopped = 0
+    assert [each[1] for each in standing(google)] == ["DELETING", "DELETING"]
+    site.clock.advance(30)
+    assert managed(google) == []
+    assert "standbyPolicy" not in google.ask("GET", GROUP).json()
+
+
+def test_a_vm_of_the_reserve_that_is_recreated_stays_in_it(site, reserve, google):
+    slept(site, google)
+    sleeper = reserve.meant("STOPPED")[0]
+    google.ask("POST", f"{GROUP}/recreateInstances", json={"instances": [reference(sleeper)]})
+    site.clock.advance(30)
+    assert [each[:2] for each in standing(google)] == [("SUSPENDED", "NONE"), ("STOPPED", "CREATING")]
+
+
+def test_a_size_above_the_quota_is_refused_and_nothing_changes(group, google):
+    group.quota = 3
+    refused = google.ask("POST", f"{GROUP}/resize", params={"size": 4})
+    assert refused.status_code == 403
+    assert refused.json()["error"]["errors"][0]["reason"] == "quotaExceeded"
+    assert group.target_size == 2
+    assert google.ask("POST", f"{GROUP}/resize", params={"size": 3}).status_code == 200
+    group.quota = 1
+    assert google.ask("POST", f"{GROUP}/resize", params={"size": 2}).status_code == 200
+
+
+def test_a_group_that_somebody_deletes_is_not_found_and_its_vms_are_gone(site, vm, google):
+    before = site.google.compute.changed
+    site.google.remove_group("presubmit-cpu")
+    assert site.google.compute.changed > before
+    assert google.ask("GET", GROUP).status_code == 404
+    assert google.ask("POST", f"{GROUP}/resize", params={"size": 3}).status_code == 404
+    assert google.ask("GET", f"{PROJECT}/zones/{vm.zone}/instances/{vm.name}").status_code == 404
+    assert vm.status == "TERMINATED"
+
+
+def test_every_change_of_a_vm_is_counted(site, group, vm, google):
+    compute, seen = site.google.compute, [site.google.compute.changed]
+    compute.operation_seconds = 5
+    for change in (
+        lambda: site.google.preempt(vm),
+        lambda: delete(google, reference(vm)),
+        lambda: (site.clock.advance(30), compute.tick()),
+        lambda: site.google.delete_instance(site.google.create_instance(group)),
+        lambda: google.ask("POST", f"{GROUP}/resize", params={"size": 5}),
+        lambda: site.google.add_group("another"),
+    ):
+        change()
+        seen.append(compute.changed)
+    assert all(later > earlier for earlier, later in itertools.pairwise(seen))
 
 
 def test_managed_instances_come_by_pages(site, group, google):
@@ -318,3 +515,40 @@ def test_a_secret_s_newest_version_is_its_latest(site, google):
     assert google.ask("GET", "/v1/projects/else/secrets/key/versions/1:access").status_code == 404
     site.google.secrets.secrets["key"].disabled.add(2)
     assert google.ask("GET", f"{path}/latest:access").status_code == 400
+
+
+# Cloud Monitoring over HTTP
+
+
+def point(number=0, **changes):
+    metric = {"type": "custom.googleapis.com/runner_fleet/pool/desired", "labels": {"pool": f"pool-{number}"}}
+    value = {"interval": {"endTime": "2026-11-25T10:00:00Z"}, "value": {"int64Value": "3"}}
+    return {"metric": metric, "resource": {"type": "global"}, "points": [value], **changes}
+
+
+def test_points_are_kept_as_they_were_written(site, google):
+    for number in range(2):
+        answer = google.ask("POST", "/v3/projects/iree-oss/timeSeries", json={"timeSeries": [point(number)]})
+        assert (answer.status_code, answer.json()) == (200, {})
+    assert site.google.time_series == [point(0), point(1)]
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "status"),
+    [
+        ("/v3/projects/else/timeSeries", {"timeSeries": [point()]}, 404),
+        ("/v3/projects/iree-oss/timeSeries", {}, 400),
+        ("/v3/projects/iree-oss/timeSeries", [], 400),
+        ("/v3/projects/iree-oss/timeSeries", {"timeSeries": [point(number) for number in range(201)]}, 400),
+        ("/v3/projects/iree-oss/timeSeries", {"timeSeries": [point(points=[])]}, 400),
+        ("/v3/projects/iree-oss/timeSeries", {"timeSeries": [point(metric={})]}, 400),
+    ],
+)
+def test_points_that_cannot_be_written_are_refused_with_all_others(site, google, path, body, status):
+    answer = google.ask("POST", path, json=body)
+    assert (answer.status_code, answer.json()["error"]["code"]) == (status, status)
+    assert site.google.time_series == []
+
+
+def test_points_need_a_token(anybody):
+    assert anybody.ask("POST", "/v3/projects/iree-oss/timeSeries", json={"timeSeries": [point()]}).status_code == 401
