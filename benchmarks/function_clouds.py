@@ -63,9 +63,14 @@ def table() -> dict[str, Any]:
         "labels": ["self-hosted", "Linux", "X64", "runner-group=presubmit", "environment=prod", "cpu"],
         "signal": "cpu",
         "min": 1,
+        "max": GROUP_SIZE,
+        "rank": 0,
+        "idle": 0,
+        "scale_set": "",
+        "standby": None,
     }
     groups = {f"gh-runner-bench-{number:02d}": row for number in range(GROUPS)}
-    return {"project": "iree-oss", "organization": "iree-org", "groups": groups}
+    return {"environment": "prod", "project": "iree-oss", "organization": "iree-org", "groups": groups}
 
 
 def furnish(site: Site) -> None:

@@ -1,4 +1,7 @@
-"""What the demo is made of: prod's groups, metadata, bootstrap and bundle, handed to stand-ins that know no fleet."""
+"""What the demo is made of: prod's groups, metadata, bootstrap and bundle, handed to stand-ins that know no fleet.
+
+With `--jobs` it is the simulation's: a whole fleet on a virtual clock (`simulation`), without files and processes.
+"""
 
 from __future__ import annotations
 
@@ -43,6 +46,18 @@ def plan() -> show.Plan:
     )
 
 
+def simulate() -> int:
+    """Play a fleet instead of VMs; the exit status."""
+    from simulation.importing import functions_importable  # noqa: PLC0415 - not for a demo of VMs
+
+    functions_importable()
+    from simulation.command import main  # noqa: PLC0415 - only now are the functions' packages found
+
+    return main()
+
+
 if __name__ == "__main__":
+    if any(argument.partition("=")[0] == "--jobs" for argument in sys.argv[1:]):
+        sys.exit(simulate())
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # until the demo has something to clear up
     sys.exit(show.main(plan))

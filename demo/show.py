@@ -33,7 +33,7 @@ from emulators.runner.vm import PATH
 from emulators.site import Site
 
 FUNCTIONS: Final = Path(__file__).parents[1] / "functions"
-GRANTS, PERMITS = "demo-grants", "demo-permits"
+GRANTS, PERMITS, DEMAND = "demo-grants", "demo-permits", "demo-listener"
 SECRET: Final = "github-app-key"  # noqa: S105 - its name
 OWN_FAULTS: Final = {
     "broker-503": "the first two requests to the broker meet 503",
@@ -144,20 +144,23 @@ class Demo:
         """What stands ready before the first VM boots."""
         google, github = self._site.google, self._site.github
         google.put_secret(SECRET, github.app_key_pem)
-        for bucket in (GRANTS, PERMITS, self._plan.boot_bucket):
+        for bucket in (GRANTS, PERMITS, DEMAND, self._plan.boot_bucket):
             google.add_bucket(bucket)
         for name, data in self._plan.objects.items():
             google.put_object(self._plan.boot_bucket, name, data)
         for name, row in self._plan.table["groups"].items():
             if row["runner_group"] not in github.groups:
                 github.add_runner_group(row["runner_group"])
+            if row["scale_set"] and not github.scale_sets.by_name(row["scale_set"]):
+                github.add_scale_set(row["scale_set"], group=row["runner_group"], labels=row["labels"])
+            scaled = row["signal"] in {"cpu", "schedule"}
             google.add_group(
                 name,
                 region=row["region"],
                 zones=row["zones"],
                 service_account=row["service_account"],
                 target_size=0,
-                autoscaler=None if row["signal"] == "fixed" else {"min": row["min"], "max": MOST_VMS},
+                autoscaler={"min": row["min"], "max": MOST_VMS} if scaled else None,
             )
         if "broker-503" in self._own_faults:
             self._fronts["broker"].unavailable = 2
@@ -241,10 +244,12 @@ def environments_of(site: Site, table: Path, urls: Mapping[str, str]) -> dict[st
             "APP_KEY_SECRET": f"projects/{site.google.project}/secrets/{SECRET}/versions/latest",
             "BOOT_DEADLINE_SECONDS": "600",
             "GRANTS_BUCKET": GRANTS,
+            "LISTENER_BUCKET": DEMAND,
             "GITHUB_URL": site.github_url,
+            "GITHUB_WEB_URL": site.github_url,
             "SECRETS_URL": site.secrets_url,
         },
-        "deleter": {"PERMITS_BUCKET": PERMITS},
+        "deleter": {"PERMITS_BUCKET": PERMITS, "DEMAND_BUCKET": DEMAND},
     }.items():
         values = {**services, **more, "AUDIENCE": urls[name]}
         account = f"gh-runner-{name}@{site.google.project}.iam.gserviceaccount.com"

@@ -18,6 +18,7 @@ from typing import Any, Final
 from urllib.parse import parse_qs, urlsplit
 
 from emulators.cloud import Cloud
+from emulators.github.runner import Runner
 from emulators.google.instance import Instance
 from emulators.runner import archive as runner_archive
 from emulators.runner.archive import Archive, Job, Step
@@ -127,12 +128,12 @@ class DemoVm:
         """Let the two clouds and the guest notice each other: jobs, deletions, a guest that is off."""
         with self._site.lock:
             github, instance = self._site.github, self.instance
-            runner = github.runners.get(instance.name)
+            runner = self._runner
             if runner is not None and runner.session and not self._session:
                 self._online_at = self._online_at or time.monotonic()
                 if time.monotonic() >= self._online_at + self.job_after_seconds:
                     self._session = runner.session
-                    github.start_job(instance.name, job=self._job())
+                    github.start_job(runner.name, job=self._job())
             if not self.is_there or instance.status == "STOPPING":
                 self._leaving_since = self._leaving_since or time.monotonic()
                 if time.monotonic() >= self._leaving_since + NOTICE_SECONDS:
@@ -159,7 +160,7 @@ class DemoVm:
     @property
     def state(self) -> str:
         """What a person would say it does."""
-        runner = self._site.github.runners.get(self.instance.name)
+        runner = self._runner
         if not self.is_there:
             return "deleted"
         if self.manager.powered_off.is_set():
@@ -192,9 +193,8 @@ class DemoVm:
     def missing(self) -> list[str]:
         """What of a whole life did not happen; the ledger of grants is the caller's to look at."""
         found: list[str] = []
-        github = self._site.github
-        runner = github.runners.get(self.instance.name)
-        known = [gone for gone in [*github.gone, runner] if gone is not None and gone.name == self.instance.name]
+        runner = self._runner
+        known = [gone for gone in [*self._site.github.gone, runner] if gone is not None and self._is_own(gone)]
         if not known:
             found.append("it never registered")
         elif not any(each.jit_consumed for each in known):
@@ -214,6 +214,16 @@ class DemoVm:
         found += self.manager.faults
         left = self.vm.strangers()
         return [*found, f"processes are left: {', '.join(left)}"] if left else found
+
+    @property
+    def _runner(self) -> Runner | None:
+        """Its registration, while there is one."""
+        return next(filter(self._is_own, self._site.github.runners.values()), None)
+
+    def _is_own(self, runner: Runner) -> bool:
+        """Whether a runner was made for this VM: it has its name, or in a scale set a name that ends in its id."""
+        carried = int(runner.name.rpartition("-")[2], 36) if runner.scale_set_id else None
+        return str(carried) == self.instance.id or runner.name == self.instance.name
 
     @property
     def _result(self) -> str:

@@ -94,7 +94,7 @@ def test_every_vm_lives_a_whole_life(start):
     assert "POST /jit 200: 2" in run.text
     assert "DELETE / 200: 2" in run.text
     assert "runners at GitHub: 0 (0 online, 0 busy), 2 removed" in run.text
-    assert "jit: 2" in run.text
+    assert "scale_sets.jit: 2" in run.text
     assert run.text.endswith("2 VMs lived whole lives: registered, ran one job each, and were deleted\n")
     assert [word for word in TOKENS if word in run.text + run.error] == []
     run.assert_nothing_is_left()

@@ -89,8 +89,9 @@ class Deleter:
         keys = Keys(self._fetch_keys, clock)
         self._verifier = Verifier(keys, audience=settings.audience, project=project, now=now)
         self._compute = Compute(self._session, google, settings.compute_url, project)
-        storage = Storage(self._session, google, settings.storage_url, settings.permits_bucket)
-        self._permits = Permits(self._session, self._compute, storage, now)
+        ledgers = Storage(self._session, google, settings.storage_url, settings.permits_bucket)
+        demand = Storage(self._session, google, settings.storage_url, settings.demand_bucket)
+        self._permits = Permits(self._session, self._compute, ledgers, demand, now)
         self._departure = Departure(self._session, self._compute)
 
     def handle(self, request: flask.Request) -> flask.Response:
@@ -148,7 +149,7 @@ class Deleter:
             return Reply(status=200, body={"deleting": True}, notes={"cause": "it is gone"})
         asks = request.method == "POST"
         group = verdict(caller, instance, self._settings.fleet, statuses={"RUNNING"} if asks else LEAVING)
-        who["group"] = group.name
+        who.update({"group": group.name, "pool": group.pool})
         if asks:
             answer = self._permits.ask(caller, group, deadline)
             return Reply(status=200, body={"permit": answer.permit, "reason": answer.reason.value})

@@ -25,10 +25,14 @@ class ContendedError(Exception):
 class Permits:
     """The ledgers of all groups."""
 
-    def __init__(self, session: Session, compute: Compute, storage: Storage, now: Callable[[], float]) -> None:
+    def __init__(
+        self, session: Session, compute: Compute, storage: Storage, demand: Storage, now: Callable[[], float]
+    ) -> None:
+        """The ledgers lie in `storage`; `demand` is the listener's bucket, which is only read."""
         self._session = session
         self._compute = compute
         self._storage = storage
+        self._demand = demand
         self._now = now
 
     def ask(self, caller: Caller, group: Group, deadline: Deadline) -> Answer:
@@ -86,7 +90,7 @@ class Permits:
 
     def _wanted(self, group: Group, autoscaler: str, deadline: Deadline) -> int | Reason:
         if group.signal == "jobs":
-            return decide.demanded(self._storage.read(f"demand/{group.name}.json", deadline).data, now=self._moment())
+            return decide.demanded(self._demand.read(f"demand/{group.name}.json", deadline).data, now=self._moment())
         if not autoscaler:
             return Reason.NO_RECOMMENDATION
         return decide.recommended(self._compute.autoscaler(group, autoscaler, deadline), group.name)

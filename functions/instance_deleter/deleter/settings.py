@@ -30,7 +30,9 @@ class Settings:
     audience: str
     """The deleter's own URL, for which VMs ask their identity tokens."""
     permits_bucket: str
-    """Where the ledgers lie, and what the demand listener says."""
+    """Where the ledgers lie."""
+    demand_bucket: str
+    """Where the demand listener says how many VMs it wants of each group."""
     fleet: Fleet
     compute_url: str
     storage_url: str
@@ -49,6 +51,7 @@ def load(environment: Mapping[str, str], beside: Path) -> Settings:
     return Settings(
         audience=_url(environment, "DELETER_AUDIENCE"),
         permits_bucket=_take(environment, "DELETER_PERMITS_BUCKET", _BUCKET, "a bucket's name"),
+        demand_bucket=_take(environment, "DELETER_DEMAND_BUCKET", _BUCKET, "a bucket's name"),
         fleet=fleet,
         compute_url=_url(environment, "DELETER_COMPUTE_URL", "https://compute.googleapis.com"),
         storage_url=_url(environment, "DELETER_STORAGE_URL", "https://storage.googleapis.com"),

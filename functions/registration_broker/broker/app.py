@@ -1,7 +1,8 @@
-"""The broker's two operations over HTTP: requests in, replies out, one log line each.
+"""The broker's three operations over HTTP: requests in, replies out, one log line each.
 
-`POST /jit` gives a VM its one just-in-time configuration, `POST /deregister` removes that VM's own runner. Everything
-about a runner (name, group, labels) follows from the proven identity and the fleet's table; a request chooses nothing.
+`POST /jit` gives a VM its one just-in-time configuration, `POST /deregister` removes that VM's own runner, and `GET
+/demand` says why jobs of the VM's pool wait. Everything about a runner (name, group, scale set, labels) follows from
+the proven identity and the fleet's table; a request chooses nothing.
 Replies are JSON, errors {"error": CODE, "message": sentence}; docs/openapi/registration-broker.yaml has them all.
 Nothing that another service said is passed on or logged, but its status.
 """
@@ -19,14 +20,20 @@ from typing import Any, Final
 import flask
 from werkzeug.exceptions import HTTPException
 
-from . import decide
+from . import decide, demand
+from .clients import app_token, scale_set
+from .clients.app_token import AppKeyError, Installation
 from .clients.compute import Compute
-from .clients.github import AppKeyError, GitHub
+from .clients.github import GitHub
+from .clients.pools import Pools
+from .clients.scale_set import ScaleSets
 from .clients.secrets import Secrets
 from .clients.session import Deadline, GoogleToken, Session, UpstreamError
 from .clients.storage import Grants
 from .decide import Result
+from .fleet_table import Group
 from .identity import Caller, Keys, KeysUnavailableError, RefusedError, Verifier, verdict
+from .places import NoPlaceError, OrganizationPlace, Place, ScaleSetPlace
 from .registration import Given, Registrar, Stopped
 from .settings import Settings
 
@@ -41,9 +48,11 @@ MESSAGES: Final[Mapping[str, tuple[int, str]]] = {
     "name_taken": (409, "A runner of this name is at GitHub, and its instance is not proved gone."),
     "busy": (409, "The runner has a job."),
     "no_grant": (404, "This instance never had a configuration."),
+    "no_demand": (404, "Nobody has said what the jobs of this instance's pool demand."),
     "github_refused": (502, "GitHub refuses the broker; nothing was registered."),
     "github_unavailable": (503, "GitHub did not answer as it should; nothing was registered."),
     "github_limited": (503, "GitHub takes no more requests for now; nothing was registered."),
+    "scale_set_missing": (503, "The pool's scale set is not at GitHub, and nothing was registered; it is made anew."),
     "google_refused": (502, "Google Cloud refuses the broker."),
     "google_unavailable": (503, "Google Cloud did not answer as it should."),
     "keys_unavailable": (503, "Google's signing keys cannot be fetched, so nobody can be recognised."),
@@ -95,19 +104,30 @@ class Broker:
         keys = Keys(self._fetch_keys, clock)
         project = settings.fleet.project
         self._verifier = Verifier(keys, audience=settings.audience, project=project, now=now)
-        self._compute = Compute(self._session, google, settings.compute_url, project)
+        self._compute = Compute(self._session, google, settings.compute_url, project, clock)
         self._grants = Grants(self._session, google, settings.storage_url, settings.grants_bucket)
-        self._github = GitHub(
+        self._pools = Pools(self._session, google, settings.storage_url, settings.listener_bucket)
+        self._installation = Installation(
             self._session,
             settings.github_url,
-            organization=settings.fleet.organization,
             app_id=settings.app_id,
             installation_id=settings.installation_id,
             key=lambda deadline: secrets.text(settings.app_key_secret, deadline),
+            agent="runner-fleet-registration-broker",
             now=now,
             clock=clock,
         )
-        self._registrar = Registrar(self._session, self._github, self._compute, self._grants)
+        organization = settings.fleet.organization
+        self._github = GitHub(self._installation, organization, clock=clock)
+        self._scale_sets = ScaleSets(
+            self._session,
+            self._installation,
+            api_url=settings.github_url,
+            web_url=settings.github_web_url,
+            organization=organization,
+            now=now,
+        )
+        self._registrar = Registrar(self._session, self._installation, self._compute, self._grants)
 
     def handle(self, request: flask.Request) -> flask.Response:
         """Serve one request."""
@@ -133,12 +153,16 @@ class Broker:
         try:
             return self._serve(request, who)
         except RefusedError as error:
-            headers = {"Allow": "POST"} if error.status == 405 else {}
+            headers = {"Allow": decide.METHODS[request.path]} if error.status == 405 else {}
             if error.status == 401:
                 headers["WWW-Authenticate"] = "Bearer"
+            if error.status == 425:
+                headers["Retry-After"] = str(PAUSE_SECONDS)
             return Reply(status=error.status, body={"error": error.code, "message": error.message}, headers=headers)
         except KeysUnavailableError:
             return _failure("keys_unavailable")
+        except NoPlaceError as error:
+            return _failure(error.code, cause=str(error))
         except AppKeyError as error:
             return _failure("app_key_wrong", cause=str(error))
         except UpstreamError as error:
@@ -155,50 +179,83 @@ class Broker:
         who.update({"instance_id": caller.instance_id, "instance": caller.name, "zone": caller.zone})
         instance = self._compute.instance(caller.zone, caller.name, deadline)
         group = verdict(caller, instance, self._settings.fleet)
-        who["group"] = group.name
-        if request.path == "/deregister":
-            return self._deregister(caller, deadline)
-        until = decide.register_until(
-            instance or {}, boot_deadline_seconds=self._settings.boot_deadline_seconds, now=self._now()
-        )
+        who.update({"group": group.name, "pool": group.pool})
+        match request.path:
+            case "/deregister":
+                return self._deregister(caller, group, deadline)
+            case "/demand":
+                return self._demand(group, deadline)
+            case _:
+                return self._jit(caller, group, instance or {}, deadline)
+
+    def _jit(self, caller: Caller, group: Group, instance: Mapping[str, Any], deadline: Deadline) -> Reply:
+        """Give the caller its one configuration."""
+        standby = group.standby is not None
+        if standby:
+            # Before its age: while it is in reserve, an instance is neither too old nor in time.
+            decide.check_wanted(self._compute.target(group, caller.instance_id, deadline))
+        deadline_seconds = self._settings.boot_deadline_seconds
+        boot = decide.boot(instance, boot_deadline_seconds=deadline_seconds, now=self._now(), standby=standby)
+        place = self._place(caller, group, in_scale_set=group.signal == "jobs")
         # All that can fail without a grant comes before it: what is cut off here leaves nothing behind.
-        group_id = self._github.group_id(group.runner_group, deadline)
-        if group_id is None:
-            return _failure("github_refused", cause="the organisation has no such runner group")
+        place.seek(deadline)
         record = {
             "instance_id": caller.instance_id,
             "instance": caller.name,
             "zone": caller.zone,
             "group": group.name,
+            "pool": group.pool,
+            **place.record,
             "state": "registering",
             "since": _rfc3339(datetime.datetime.fromtimestamp(self._now(), datetime.UTC)),
         }
         grant = self._grants.claim(caller.instance_id, record, deadline)
         if grant is None:
             return _failure("grant_taken")
-        return self._given(self._registrar.register(caller, group, group_id, grant, deadline), until)
+        return self._given(self._registrar.register(caller, place, grant, deadline), boot)
 
-    def _given(self, end: Given | Stopped, until: datetime.datetime) -> Reply:
+    def _given(self, end: Given | Stopped, boot: decide.Boot) -> Reply:
         if isinstance(end, Stopped):
-            wait = self._github.limited_seconds() if end.reason == "github_limited" else None
+            wait = self._installation.limited_seconds() if end.reason == "github_limited" else None
             return _failure(end.reason, wait=wait, cause=end.cause, grant=end.grant)
         body = {
             "jit_config": end.config,
             "runner_id": end.runner_id,
-            "expires": _rfc3339(until),
+            "expires": _rfc3339(boot.until),
         }
-        return Reply(status=200, body=body, notes={"runner_id": end.runner_id, "recorded": end.recorded})
+        notes: dict[str, Any] = {"runner_id": end.runner_id, "recorded": end.recorded}
+        if boot.seconds is not None:
+            notes["boot_seconds"] = round(boot.seconds, 1)
+        return Reply(status=200, body=body, notes=notes)
 
-    def _deregister(self, caller: Caller, deadline: Deadline) -> Reply:
-        """Remove the caller's own runner: the one its grant names, or the one of its name that bears its id."""
+    def _place(self, caller: Caller, group: Group, *, in_scale_set: bool) -> Place:
+        if in_scale_set:
+            return ScaleSetPlace(self._scale_sets, caller, group)
+        return OrganizationPlace(self._github, caller, group)
+
+    def _demand(self, group: Group, deadline: Deadline) -> Reply:
+        """What the demand listener last said of the caller's pool."""
+        stored = self._pools.read(group.pool, deadline) if group.signal == "jobs" else None
+        body = None if stored is None else demand.told(stored, group.pool, now=self._now())
+        if body is None:
+            cause = "the pool follows no jobs, or nothing was written" if stored is None else "the object is malformed"
+            return _failure("no_demand", cause=cause)
+        return Reply(status=200, body=body)
+
+    def _deregister(self, caller: Caller, group: Group, deadline: Deadline) -> Reply:
+        """Remove the caller's own runner: the one its grant names, or the one of its name that carries its id.
+
+        The grant says where it was made: the pool may have changed its signal since.
+        """
         grant = self._grants.read(caller.instance_id, deadline)
         if grant is None:
             return _failure("no_grant")
+        place = self._place(caller, group, in_scale_set=grant.in_scale_set)
         runner_id = grant.runner_id
         if runner_id is None:
-            found = self._github.runners_named(caller.name, deadline)
+            found = place.find(deadline)
             runner_id = found[0].runner_id if decide.whose(found, caller) is Result.OURS else None
-        if runner_id is not None and self._github.remove(runner_id, deadline) is Result.ALIVE:
+        if runner_id is not None and place.remove(runner_id, deadline) is Result.ALIVE:
             return _failure("busy", runner_id=runner_id)
         return Reply(status=200, body={"deregistered": True}, notes={"runner_id": runner_id})
 
@@ -242,10 +299,11 @@ def _failure(code: str, *, wait: float | None = None, **notes: Any) -> Reply:
 
 
 def _upstream(error: UpstreamError) -> Reply:
-    if error.service == "github" and error.status == 429:
+    of_github = error.service in {app_token.SERVICE, scale_set.SERVICE}
+    if of_github and error.status == 429:
         code = "github_limited"
     else:
-        where = "github" if error.service == "github" else "google"
+        where = "github" if of_github else "google"
         code = f"{where}_{'unavailable' if error.passing else 'refused'}"
     return _failure(code, wait=error.retry_after_seconds, cause=str(error))
 
@@ -253,7 +311,8 @@ def _upstream(error: UpstreamError) -> Reply:
 def _severity(status: int) -> str:
     if status >= 500:
         return "ERROR"
-    return "WARNING" if status >= 400 else "INFO"
+    # An instance in reserve asks every few seconds, and nothing is wrong with it.
+    return "WARNING" if status >= 400 and status != 425 else "INFO"
 
 
 def _place(error: Exception) -> str:

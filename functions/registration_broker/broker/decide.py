@@ -7,7 +7,8 @@ configuration nobody has. So a registration is a small machine. Its rules:
 - after an outcome that nobody knows (`doubt`) only a configuration in hand settles the matter. Without one the grant
   stays for good. It holds the runner's name, so what may be left at GitHub is known to whoever clears up;
 - a name that is taken is looked up. A runner that carries this very instance's id is what a lost answer left: it is
-  removed, and made again. A runner of another instance goes only when that instance is proved gone.
+  removed, and made again. A runner of another instance goes only when that instance is proved gone;
+- a scale set that is gone is looked up once by its name: the demand listener makes a missing one anew.
 """
 
 from __future__ import annotations
@@ -24,12 +25,17 @@ from .fleet_table import Group
 from .identity import Caller, RefusedError
 
 MOST_BODY_BYTES: Final = 1024
-PATHS: Final = ("/jit", "/deregister")
+METHODS: Final[Mapping[str, str]] = {"/jit": "POST", "/deregister": "POST", "/demand": "GET"}
+"""By path."""
 WORK_FOLDER: Final = "_work"
 MOST_CLASHES: Final = 4
 """How often a name may turn out to be taken before the broker gives up."""
 
 MOST_CONFIG_CHARACTERS: Final = 65536
+MOST_NAME_CHARACTERS: Final = 64
+"""Of a runner's name at GitHub, as its registration form says (read 2026-11-25)."""
+
+_DIGITS: Final = "0123456789abcdefghijklmnopqrstuvwxyz"
 _CONFIG: Final = re.compile(r"[A-Za-z0-9+/]+={0,2}")
 _LABELLED_ID: Final = re.compile(r"instance-id=([1-9][0-9]{0,19})")
 _LABELLED_ZONE: Final = re.compile(r"zone=([a-z]+-[a-z]+[0-9]+-[a-z0-9]{1,8})")
@@ -40,10 +46,10 @@ def check_request(method: str, path: str, query: bytes, content_type: str, body:
 
     An empty body may have any type: curl sends a form's, and the VM's scripts use curl.
     """
-    if path not in PATHS:
-        raise RefusedError(404, "no_such_path", "The broker has POST /jit and POST /deregister.")
-    if method != "POST":
-        raise RefusedError(405, "method_wrong", "The broker takes POST alone.")
+    if path not in METHODS:
+        raise RefusedError(404, "no_such_path", "The broker has POST /jit, POST /deregister and GET /demand.")
+    if method != METHODS[path]:
+        raise RefusedError(405, "method_wrong", f"This path takes {METHODS[path]} alone.")
     if len(body) > MOST_BODY_BYTES:
         raise RefusedError(413, "body_too_large", f"A body has at most {MOST_BODY_BYTES} bytes.")
     if query:
@@ -62,16 +68,75 @@ def check_request(method: str, path: str, query: bytes, content_type: str, body:
         raise RefusedError(400, "unknown_field", "The body must be empty, or an empty object.")
 
 
-def register_until(instance: Mapping[str, Any], *, boot_deadline_seconds: int, now: float) -> datetime.datetime:
-    """When an instance's time to register ends; `now` in seconds since 1970. Raises RefusedError where it has."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Boot:
+    """An instance that is in time."""
+
+    seconds: float | None
+    """Since its creation, or its last start out of a reserve; None where it was suspended since."""
+    until: datetime.datetime
+    """When its time to register ends."""
+
+
+def boot(instance: Mapping[str, Any], *, boot_deadline_seconds: int, now: float, standby: bool = False) -> Boot:
+    """How an instance's boot stands; `now` in seconds since 1970. Raises RefusedError where its time is over.
+
+    In a group with a reserve (`standby`) the time begins again with each start, and is twice as long: an instance runs
+    in reserve for one boot deadline before it sleeps, and has another once it is wanted (bin/watch-boot counts alike).
+    """
+    seconds = boot_deadline_seconds * (2 if standby else 1)
     try:
-        created = datetime.datetime.fromisoformat(str(instance.get("creationTimestamp")))
-        until = created.astimezone(datetime.UTC) + datetime.timedelta(seconds=boot_deadline_seconds)
+        began = _moment(instance, "creationTimestamp")
+        if standby:
+            began = max(began, _moment(instance, "lastStartTimestamp", began))
+            # Compute Engine does not say when it resumed an instance, so one that slept last may have any age. That is
+            # safe: age is the lesser guard. An instance gets one configuration, ever, and only while its group means
+            # it to run, which is looked at before this.
+            if _moment(instance, "lastSuspendedTimestamp", began) > began:
+                until = datetime.datetime.fromtimestamp(now + boot_deadline_seconds, datetime.UTC)
+                return Boot(seconds=None, until=until)
+        until = began + datetime.timedelta(seconds=seconds)
     except (ValueError, OverflowError):
         raise RefusedError(403, "too_old", "Compute Engine does not say when the instance was made.") from None
     if now > until.timestamp():
-        raise RefusedError(403, "too_old", f"An instance registers within {boot_deadline_seconds} s of its creation.")
-    return until
+        raise RefusedError(403, "too_old", f"An instance registers within {seconds} s of its creation or start.")
+    return Boot(seconds=max(0.0, now - began.timestamp()), until=until)
+
+
+def _moment(instance: Mapping[str, Any], key: str, otherwise: datetime.datetime | None = None) -> datetime.datetime:
+    """A time of an instance. Raises ValueError and OverflowError for what is none."""
+    value = instance.get(key)
+    if otherwise is not None and not value:
+        return otherwise
+    return datetime.datetime.fromisoformat(str(value)).astimezone(datetime.UTC)
+
+
+def check_wanted(target: str | None) -> None:
+    """Whether an instance's group means it to run, by its `targetStatus` in the group's list; raises RefusedError.
+
+    One that runs for the reserve is to be suspended or stopped soon: a runner there would take a job to sleep with it.
+    """
+    if target is None:
+        raise RefusedError(403, "not_in_a_group", "The instance's group does not list it.")
+    if target != "RUNNING":
+        raise RefusedError(425, "standby", "The group holds this instance in reserve; ask again until it is wanted.")
+
+
+def runner_name(instance_name: str, instance_id: str) -> str:
+    """The name of a scale set's runner: its VM's, and the VM's id in base 36. No other VM can ever have the same.
+
+    A scale set's call takes no labels of a runner's own, so its name tells whose it is. An id has 13 digits at most.
+    """
+    suffix = _base36(int(instance_id))
+    return f"{instance_name[: MOST_NAME_CHARACTERS - 1 - len(suffix)]}-{suffix}"
+
+
+def _base36(number: int) -> str:
+    digits = ""
+    while number:
+        number, digit = divmod(number, 36)
+        digits = _DIGITS[digit] + digits
+    return digits or "0"
 
 
 def runner_labels(group: Group, caller: Caller) -> list[str]:
@@ -86,7 +151,9 @@ class Step(Enum):
     CREATE = "create"
     """Ask GitHub for a just-in-time configuration."""
     RENEW = "renew"
-    """Get another installation token; then create."""
+    """Get another token; then create."""
+    SEEK = "seek"
+    """Look the scale set up anew; then create."""
     FIND = "find"
     """Look who has the name."""
     PROVE = "prove"
@@ -109,6 +176,8 @@ class Result(Enum):
     """Nothing was created, and trying again will not help."""
     UNAUTHORISED = "unauthorised"
     """Nothing was created: GitHub does not accept the token."""
+    GONE = "gone"
+    """Nothing was created: the scale set is not there."""
     LIMITED = "limited"
     """Nothing was created: too many requests."""
     UNSENT = "unsent"
@@ -140,6 +209,7 @@ class Registration:
     """A runner may be at GitHub whose configuration is lost."""
     clashes: int = 0
     renewed: bool = False
+    sought: bool = False
     pause: bool = False
     """Wait before the step."""
     reason: str = ""
@@ -151,28 +221,37 @@ class Registration:
         return self.doubt
 
 
-_AFTER_FIND: Final = {Result.OURS: Step.REMOVE, Result.OTHERS: Step.PROVE, Result.NOBODY: Step.CREATE}
+_AFTER: Final[Mapping[tuple[Step, Result], Step]] = {
+    (Step.RENEW, Result.DONE): Step.CREATE,
+    (Step.SEEK, Result.DONE): Step.CREATE,
+    (Step.FIND, Result.OURS): Step.REMOVE,
+    (Step.FIND, Result.OTHERS): Step.PROVE,
+    (Step.FIND, Result.NOBODY): Step.CREATE,
+    (Step.PROVE, Result.DONE): Step.REMOVE,
+    (Step.REMOVE, Result.DONE): Step.CREATE,
+}
+"""What follows a step but CREATE; all else is the end."""
+
+_REASONS: Final[Mapping[Result, str]] = {
+    Result.TAKEN: "name_taken",
+    Result.FOREIGN: "name_taken",
+    Result.ALIVE: "name_taken",
+    Result.GONE: "scale_set_missing",
+    Result.FAILED: "github_unavailable",
+}
+"""Why a result is the end; all others mean that GitHub refuses."""
 
 
 def follow(now: Registration, result: Result, *, last: Result | None = None) -> Registration:
     """The registration after a step's result. `last` is what LATE came after: it decides what the VM is told."""
     if result is Result.LATE:
-        reason = "github_limited" if last is Result.LIMITED else "github_unavailable"
-        return _stopped(now, reason)
-    match now.step:
-        case Step.CREATE:
-            return _after_create(now, result)
-        case Step.RENEW if result is Result.DONE:
-            return replace(now, step=Step.CREATE, renewed=True, pause=False)
-        case Step.FIND if result in _AFTER_FIND:
-            return replace(now, step=_AFTER_FIND[result], pause=result is Result.NOBODY)
-        case Step.PROVE if result is Result.DONE:
-            return replace(now, step=Step.REMOVE, pause=False)
-        case Step.REMOVE if result is Result.DONE:
-            return replace(now, step=Step.CREATE, pause=False)
-        case _:
-            taken = result in {Result.FOREIGN, Result.ALIVE}
-            return _stopped(now, "name_taken" if taken else "github_unavailable")
+        return _stopped(now, "github_limited" if last is Result.LIMITED else "github_unavailable")
+    if now.step is Step.CREATE:
+        return _after_create(now, result)
+    step = _AFTER.get((now.step, result))
+    if step is None:
+        return _stopped(now, _REASONS.get(result, "github_refused"))
+    return replace(now, step=step, pause=result is Result.NOBODY)
 
 
 def _after_create(now: Registration, result: Result) -> Registration:
@@ -181,18 +260,14 @@ def _after_create(now: Registration, result: Result) -> Registration:
             return replace(now, step=Step.GIVE, doubt=False, pause=False)
         case Result.TAKEN if now.clashes < MOST_CLASHES:
             return replace(now, step=Step.FIND, clashes=now.clashes + 1, pause=False)
-        case Result.TAKEN:
-            return _stopped(now, "name_taken")
         case Result.UNAUTHORISED if not now.renewed:
-            return replace(now, step=Step.RENEW, pause=False)
-        case Result.FAILED:
-            return _stopped(now, "github_unavailable")
-        case Result.LIMITED | Result.UNSENT:
-            return replace(now, pause=True)
-        case Result.UNKNOWN:
-            return replace(now, pause=True, doubt=True)
+            return replace(now, step=Step.RENEW, renewed=True, pause=False)
+        case Result.GONE if not now.sought:
+            return replace(now, step=Step.SEEK, sought=True, pause=False)
+        case Result.LIMITED | Result.UNSENT | Result.UNKNOWN:
+            return replace(now, pause=True, doubt=now.doubt or result is Result.UNKNOWN)
         case _:
-            return _stopped(now, "github_refused")
+            return _stopped(now, _REASONS.get(result, "github_refused"))
 
 
 def _stopped(now: Registration, reason: str) -> Registration:
@@ -236,13 +311,50 @@ def whose(runners: Sequence[Runner], caller: Caller) -> Result:
     return Result.OURS if runners[0].instance_id == caller.instance_id else Result.OTHERS
 
 
+def ids_named(listing: Any, name: str, **more: int) -> tuple[int, ...] | None:
+    """The ids of what has that very name, and these numbers, in a list of the Actions service; None where it is none.
+
+    The service is asked for nothing else; what it lists is not taken on trust.
+    """
+    entries = cast("dict[str, Any]", listing).get("value") if isinstance(listing, dict) else None
+    if not isinstance(entries, list):
+        return None
+    found: list[int] = []
+    for entry in cast("list[Any]", entries):
+        fields = cast("dict[str, Any]", entry) if isinstance(entry, dict) else {}
+        number, seen = fields.get("id"), fields.get("name")
+        if not _is_id(number) or not isinstance(seen, str):
+            return None
+        if seen.lower() == name.lower() and all(fields.get(key) == value for key, value in more.items()):
+            found.append(cast("int", number))
+    return tuple(found)
+
+
+def agents_of(runner_ids: Sequence[int], name: str, caller: Caller) -> tuple[Runner, ...]:
+    """Runners of a scale set that have a name: the caller's where the name carries its id, else nobody knows whose."""
+    own = name == runner_name(caller.name, caller.instance_id)
+    instance_id, zone = (caller.instance_id, caller.zone) if own else (None, None)
+    return tuple(Runner(runner_id=each, instance_id=instance_id, zone=zone) for each in runner_ids)
+
+
 def created_runner(answer: Any, name: str) -> tuple[int, str] | None:
-    """Runner id and configuration of GitHub's answer; None where it is not one for that name."""
+    """Runner id and configuration of the REST call's answer; None where it is not one for that name."""
+    return _created(answer, name, "encoded_jit_config", {})
+
+
+def created_agent(answer: Any, name: str, scale_set_id: int) -> tuple[int, str] | None:
+    """The same of the Actions service's answer; None also where it is for another scale set."""
+    return _created(answer, name, "encodedJITConfig", {"runnerScaleSetId": scale_set_id})
+
+
+def _created(answer: Any, name: str, key: str, more: Mapping[str, int]) -> tuple[int, str] | None:
     fields = cast("dict[str, Any]", answer) if isinstance(answer, dict) else {}
-    runner, config = fields.get("runner"), fields.get("encoded_jit_config")
+    runner, config = fields.get("runner"), fields.get(key)
     about = cast("dict[str, Any]", runner) if isinstance(runner, dict) else {}
     runner_id = about.get("id")
     if not _is_id(runner_id) or about.get("name") != name or not isinstance(config, str):
+        return None
+    if any(about.get(other) != value for other, value in more.items()):
         return None
     if len(config) > MOST_CONFIG_CHARACTERS or not _CONFIG.fullmatch(config):
         return None

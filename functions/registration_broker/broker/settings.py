@@ -37,9 +37,14 @@ class Settings:
     app_key_secret: str
     """Name of the secret version that holds the App's private key."""
     grants_bucket: str
+    listener_bucket: str
+    """Where the demand listener says what it sees of each pool."""
     boot_deadline_seconds: int
     fleet: Fleet
     github_url: str
+    """Of the REST API."""
+    github_web_url: str
+    """Where people see GitHub; scale sets belong to an organisation's URL below it."""
     compute_url: str
     storage_url: str
     secrets_url: str
@@ -64,9 +69,11 @@ def load(environment: Mapping[str, str], beside: Path) -> Settings:
             environment, "BROKER_APP_KEY_SECRET", _SECRET, "projects/PROJECT/secrets/NAME/versions/VERSION"
         ),
         grants_bucket=_take(environment, "BROKER_GRANTS_BUCKET", _BUCKET, "a bucket's name"),
+        listener_bucket=_take(environment, "BROKER_LISTENER_BUCKET", _BUCKET, "a bucket's name"),
         boot_deadline_seconds=int(deadline),
         fleet=fleet,
         github_url=_url(environment, "BROKER_GITHUB_URL", "https://api.github.com"),
+        github_web_url=_url(environment, "BROKER_GITHUB_WEB_URL", "https://github.com"),
         compute_url=_url(environment, "BROKER_COMPUTE_URL", "https://compute.googleapis.com"),
         storage_url=_url(environment, "BROKER_STORAGE_URL", "https://storage.googleapis.com"),
         secrets_url=_url(environment, "BROKER_SECRETS_URL", "https://secretmanager.googleapis.com"),

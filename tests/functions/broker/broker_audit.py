@@ -13,8 +13,7 @@ REFUSALS = {"instance_gone": 403, "grant_taken": 409, "name_taken": 409, "audien
 
 def runners_of(service: BrokerService, vm: Instance):
     """The runners at GitHub that were made for a VM."""
-    runners = list(service.site.github.runners.values())
-    return [runner for runner in runners if f"instance-id={vm.id}" in runner.labels]
+    return service.runners(vm)
 
 
 def audit(service: BrokerService, vm: Instance, reply: Reply) -> str:

@@ -26,6 +26,7 @@ from google.auth.compute_engine import _metadata
 from werkzeug.serving import WSGIRequestHandler, make_server
 
 from emulators.faults import LEAK_MARK
+from emulators.github.runner import Runner
 from emulators.google.instance import Instance
 from emulators.site import Site
 
@@ -33,30 +34,38 @@ ROOT = Path(__file__).parents[3]
 SOURCE = ROOT / "functions/registration_broker/main.py"
 AUDIENCE = "https://us-central1-iree-oss.cloudfunctions.net/gh-runner-broker"
 BUCKET = "iree-oss-gh-runner-grants"
+LISTENER_BUCKET = "iree-oss-gh-runner-listener"
 PRESUBMIT, POSTSUBMIT = "gh-runner-presubmit-cpu-us-west1-abcd", "gh-runner-postsubmit-cpu-us-west1-efgh"
-ACCOUNTS = {
-    PRESUBMIT: "gh-runner-minimal@iree-oss.iam.gserviceaccount.com",
-    POSTSUBMIT: "gh-runner-basic@iree-oss.iam.gserviceaccount.com",
-}
+PRESUBMIT_JOBS, POSTSUBMIT_JOBS = "gh-runner-presubmit-jobs-us-west1-ijkl", "gh-runner-postsubmit-jobs-us-west1-mnop"
+"""Of pools that follow the job queue."""
+MINIMAL, BASIC = (f"gh-runner-{level}@iree-oss.iam.gserviceaccount.com" for level in ("minimal", "basic"))
+ACCOUNTS = {PRESUBMIT: MINIMAL, POSTSUBMIT: BASIC, PRESUBMIT_JOBS: MINIMAL, POSTSUBMIT_JOBS: BASIC}
 BOOT_DEADLINE_SECONDS = 600
 
 
 def table() -> dict[str, Any]:
-    """The fleet's table: a group of anybody's code, and one of merged code."""
+    """The fleet's table: groups of anybody's code, and of merged code; one of each follows the job queue."""
     groups = {}
-    for name, runner_group in ((PRESUBMIT, "presubmit"), (POSTSUBMIT, "postsubmit")):
+    for name, account in ACCOUNTS.items():
+        runner_group = "presubmit" if account == MINIMAL else "postsubmit"
+        jobs = name in {PRESUBMIT_JOBS, POSTSUBMIT_JOBS}
+        pool = f"{runner_group}-{'jobs' if jobs else 'cpu'}"
         groups[name] = {
             "region": "us-west1",
-            "pool": f"{runner_group}-cpu",
+            "pool": pool,
             "zones": ["us-west1-a", "us-west1-b"],
-            "service_account": ACCOUNTS[name],
+            "service_account": account,
             "runner_group": runner_group,
             "labels": ["self-hosted", "Linux", "X64", f"runner-group={runner_group}", "environment=prod", "cpu"],
-            "signal": "cpu",
+            "signal": "jobs" if jobs else "cpu",
             "min": 1,
             "max": 10,
+            "rank": 0,
+            "idle": 0,
+            "scale_set": f"gh-runner-{pool}" if jobs else "",
+            "standby": None,
         }
-    return {"project": "iree-oss", "organization": "iree-org", "groups": groups}
+    return {"environment": "prod", "project": "iree-oss", "organization": "iree-org", "groups": groups}
 
 
 def environment(site: Site, folder: Path) -> dict[str, str]:
@@ -68,9 +77,11 @@ def environment(site: Site, folder: Path) -> dict[str, str]:
         "BROKER_INSTALLATION_ID": str(site.github.installation_id),
         "BROKER_APP_KEY_SECRET": "projects/iree-oss/secrets/github-app-key/versions/latest",
         "BROKER_GRANTS_BUCKET": BUCKET,
+        "BROKER_LISTENER_BUCKET": LISTENER_BUCKET,
         "BROKER_BOOT_DEADLINE_SECONDS": str(BOOT_DEADLINE_SECONDS),
         "BROKER_FLEET_FILE": str(folder / "fleet.json"),
         "BROKER_GITHUB_URL": site.github_url,
+        "BROKER_GITHUB_WEB_URL": site.github_url,
         "BROKER_COMPUTE_URL": site.compute_url,
         "BROKER_STORAGE_URL": site.storage_url,
         "BROKER_SECRETS_URL": site.secrets_url,
@@ -85,8 +96,22 @@ def furnish(site: Site) -> None:
         site.google.add_group(name, service_account=account, zones=("us-west1-a", "us-west1-b"), target_size=0)
     site.github.add_runner_group("presubmit")
     site.github.add_runner_group("postsubmit")
+    for group in table()["groups"].values():
+        if group["scale_set"]:
+            site.github.add_scale_set(group["scale_set"], group=group["runner_group"], labels=group["labels"])
     site.google.put_secret("github-app-key", site.github.app_key_pem)
     site.google.add_bucket(BUCKET)
+    site.google.add_bucket(LISTENER_BUCKET)
+
+
+def runners_of(site: Site, vm: Instance) -> list[Runner]:
+    """The runners at GitHub that were made for a VM. A scale set's carries its id in its name, others in a label."""
+    return [
+        runner
+        for runner in site.github.runners.values()
+        if f"instance-id={vm.id}" in runner.labels
+        or (runner.scale_set_id and int(runner.name.rpartition("-")[2], 36) == int(vm.id))
+    ]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -216,10 +241,14 @@ class BrokerService:
             log=self.lines.append,
         )
 
+    def write_table(self, changed: dict[str, Any]) -> None:
+        """Another deployment's table, from the next `renew` on."""
+        (self._folder / "fleet.json").write_text(json.dumps(changed))
+
     def calm(self) -> None:
         """What the process learnt of faults is forgotten, its caches stay."""
         broker = self._main._BROKER
-        broker._github._limited_until = 0.0
+        broker._installation._limited_until = 0.0
         broker._verifier._keys._tried = None
         self.session.before_call = _nothing
         self.session.patience_seconds = None
@@ -254,6 +283,15 @@ class BrokerService:
         """What the ledger says about a VM."""
         stored = self.site.google.objects.get((BUCKET, f"grants/{vm.id}.json"))
         return json.loads(stored.data) if stored else None
+
+    def runner(self, vm: Instance) -> Runner:
+        """The one runner at GitHub that was made for a VM."""
+        (runner,) = self.runners(vm)
+        return runner
+
+    def runners(self, vm: Instance) -> list[Runner]:
+        """All of them."""
+        return runners_of(self.site, vm)
 
     @property
     def grants(self) -> list[str]:

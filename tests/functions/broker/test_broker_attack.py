@@ -17,8 +17,11 @@ from tests.functions.broker.broker_service import (
     ACCOUNTS,
     AUDIENCE,
     POSTSUBMIT,
+    POSTSUBMIT_JOBS,
     PRESUBMIT,
+    PRESUBMIT_JOBS,
     BrokerService,
+    table,
 )
 
 
@@ -76,6 +79,8 @@ def attacks(service: BrokerService, vm, victim) -> dict[str, Callable[[], int]]:
     wishes = [
         {"runner_group": "postsubmit"}, {"runner_group_id": 3}, {"labels": ["trust=basic"]}, {"name": "rogue"},
         {"scope": "iree-org"}, {"instance_id": victim.id}, {"runner_id": 1}, {"zone": "us-west1-b"},
+        {"pool": "postsubmit-jobs"}, {"scale_set": "gh-runner-postsubmit-jobs"}, {"scale_set_id": 5},
+        {"runner_name": victim.name}, {"workFolder": "/"},
     ]  # fmt: skip
     sent: dict[str, Callable[[], int]] = {"plain": lambda: send(token=own).status}
     for wish in wishes:
@@ -84,7 +89,16 @@ def attacks(service: BrokerService, vm, victim) -> dict[str, Callable[[], int]]:
             sent[f"{path} {wish}"] = lambda p=path, b=body: send(path=p, token=own, body=b, headers=headers).status
         query = "&".join(f"{key}={value}" for key, value in wish.items() if isinstance(value, str))
         sent[f"query {wish}"] = lambda q=query: send(path=f"/jit?{q}", token=own).status
-    for path in ("/register", "/remove", "/jit/postsubmit", "/deregister/1", f"/deregister/{victim.name}", "/jit;x=1"):
+        sent[f"demand {wish}"] = lambda q=query or "id=1": send("GET", f"/demand?{q}", token=own).status
+    for path in (
+        "/register",
+        "/remove",
+        "/jit/postsubmit",
+        "/demand/postsubmit-jobs",
+        "/deregister/1",
+        f"/deregister/{victim.name}",
+        "/jit;x=1",
+    ):
         sent[path] = lambda p=path: send(path=p, token=own).status
     for name in ("X-Runner-Group", "X-Goog-Authenticated-User-Email", "X-Forwarded-For", "X-HTTP-Method-Override",
                  "X-Original-URL", "Forwarded", "X-Serverless-Authorization"):  # fmt: skip
@@ -110,37 +124,61 @@ def attacks(service: BrokerService, vm, victim) -> dict[str, Callable[[], int]]:
     return sent
 
 
-def test_a_presubmit_vm_with_root_gets_its_own_registration_once_and_nothing_else(service):
-    victim = service.vm(POSTSUBMIT)
+PAIRS = [(PRESUBMIT, POSTSUBMIT), (PRESUBMIT_JOBS, POSTSUBMIT_JOBS)]
+"""Groups of an attacker and of its victim."""
+
+
+@pytest.mark.parametrize(("attacker", "attacked"), PAIRS)
+def test_a_presubmit_vm_with_root_gets_its_own_registration_once_and_nothing_else(service, attacker, attacked):
+    victim = service.vm(attacked)
     assert service.jit(victim).status == 200
-    vm = service.vm(PRESUBMIT)
+    vm = service.vm(attacker)
     everything = list(attacks(service, vm, victim).values())
     outcomes = [attack() for attack in everything]
     with ThreadPoolExecutor(20) as pool:
         outcomes += pool.map(lambda attack: attack(), everything)
     print(f"{len(outcomes)} requests, {sum(status == 200 for status in outcomes)} with a configuration")  # noqa: T201 - the figures of the claim
-    runners = list(service.site.github.runners.values())
-    assert sorted(runner.name for runner in runners) == sorted([vm.name, victim.name])
-    mine = service.site.github.runners[vm.name]
+    mine, theirs = service.runner(vm), service.runner(victim)
+    assert sorted(service.site.github.runners) == sorted([mine.name, theirs.name])
+    scale_set = service.site.github.scale_sets.by_name(table()["groups"][attacker]["scale_set"])
+    assert mine.scale_set_id == (scale_set.id if scale_set else 0)
     assert mine.group_id == service.site.github.groups["presubmit"].id
     assert "runner-group=presubmit" in mine.labels
     assert not [label for label in mine.labels if "postsubmit" in label or "basic" in label]
     assert service.site.github.gone == []
-    assert len(service.site.asked("github.jit")) == 2
+    assert len(service.site.asked("github.jit")) + len(service.site.asked("github.scale_sets.jit")) == 2
     assert outcomes.count(200) == 1
 
 
-def test_after_it_deregistered_itself_it_gets_no_other_and_the_victim_stays(service):
-    victim, vm = service.vm(POSTSUBMIT), service.vm(PRESUBMIT)
+@pytest.mark.parametrize(("attacker", "attacked"), PAIRS)
+def test_after_it_deregistered_itself_it_gets_no_other_and_the_victim_stays(service, attacker, attacked):
+    victim, vm = service.vm(attacked), service.vm(attacker)
     assert service.jit(victim).status == 200
     assert service.jit(vm).status == 200
     assert service.deregister(vm).status == 200
     assert service.jit(vm).error == "grant_taken"
-    assert list(service.site.github.runners) == [victim.name]
+    assert list(service.site.github.runners) == [service.runner(victim).name]
 
 
-def test_registering_and_deregistering_at_once_gives_no_second_configuration(service):
-    vm = service.vm()
+@pytest.mark.parametrize("claims", ["victim's group", "victim's scale set"])
+def test_a_vm_whose_metadata_says_that_it_is_of_the_victims_pool_is_refused(service, claims):
+    """Root writes a VM's own metadata where the account may, and what it writes there counts for nothing."""
+    vm = service.vm(PRESUBMIT_JOBS)
+    if claims == "victim's group":
+        vm.metadata["created-by"] = service.site.google.groups[POSTSUBMIT_JOBS].created_by
+        assert service.jit(vm).error == "account_wrong"
+    else:
+        vm.metadata |= {"runner-pool": "postsubmit-jobs", "scale-set": "gh-runner-postsubmit-jobs"}
+        assert service.jit(vm).status == 200
+        assert service.runner(vm).group_id == service.site.github.groups["presubmit"].id
+    theirs = service.site.github.scale_sets.by_name("gh-runner-postsubmit-jobs")
+    assert theirs is not None
+    assert not theirs.runners
+
+
+@pytest.mark.parametrize("group", [PRESUBMIT, PRESUBMIT_JOBS])
+def test_registering_and_deregistering_at_once_gives_no_second_configuration(service, group):
+    vm = service.vm(group)
     with ThreadPoolExecutor(20) as pool:
         calls = [service.jit, service.deregister] * 20
         replies = list(pool.map(lambda call: call(vm), calls))
@@ -148,12 +186,11 @@ def test_registering_and_deregistering_at_once_gives_no_second_configuration(ser
     assert len(service.site.github.runners) <= 1
 
 
-@pytest.mark.parametrize("other", [PRESUBMIT, POSTSUBMIT])
+@pytest.mark.parametrize("other", [PRESUBMIT, POSTSUBMIT, POSTSUBMIT_JOBS])
 def test_a_token_that_was_stolen_from_another_vm_gets_that_vms_own_registration_alone(service, other):
     """Whoever holds a VM's token is that VM to everybody: it gets that VM's name and group, and only once."""
     victim = service.vm(other)
     stolen = service.token(victim)
     assert service.send(token=stolen).status == 200
     assert service.jit(victim).error == "grant_taken"
-    runner = service.site.github.runners[victim.name]
-    assert f"instance-id={victim.id}" in runner.labels
+    assert list(service.site.github.runners) == [service.runner(victim).name]

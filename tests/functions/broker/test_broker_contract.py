@@ -20,7 +20,17 @@ from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
 from tests.functions.broker.broker_audit import runners_of
-from tests.functions.broker.broker_service import AUDIENCE, POSTSUBMIT, PRESUBMIT, ROOT, BrokerService
+from tests.functions.broker.broker_service import (
+    ACCOUNTS,
+    AUDIENCE,
+    LISTENER_BUCKET,
+    POSTSUBMIT_JOBS,
+    PRESUBMIT_JOBS,
+    ROOT,
+    BrokerService,
+    table,
+)
+from tests.functions.broker.test_broker_demand import document
 
 CASES = int(os.environ.get("RUNNER_FLEET_FUZZ_CASES", "300"))
 DOCUMENT: dict[str, Any] = YAML(typ="safe").load((ROOT / "docs/openapi/registration-broker.yaml").read_text())
@@ -72,11 +82,11 @@ def documented_codes() -> set[str]:
     return codes(DOCUMENT)
 
 
-def test_the_document_is_openapi_and_has_both_operations():
+def test_the_document_is_openapi_and_has_all_operations():
     schema = schemathesis.openapi.from_dict(DOCUMENT)
     operations: list[Any] = [operation.ok() for operation in schema.get_all_operations()]  # pyright: ignore[reportAttributeAccessIssue]
     found = {(operation.method.upper(), operation.path) for operation in operations}
-    assert found == {("POST", "/jit"), ("POST", "/deregister")}
+    assert found == {(method, path) for path, method in decide.METHODS.items()}
 
 
 def test_the_document_has_every_error_code_of_the_function_and_no_other():
@@ -104,15 +114,14 @@ def mostly(usual: st.SearchStrategy, unusual: st.SearchStrategy) -> st.SearchStr
     return st.integers(0, 9).flatmap(lambda number: unusual if number == 9 else usual)
 
 
-METHODS = mostly(
-    st.just("POST"), st.sampled_from(["GET", "PUT", "DELETE", "PATCH", "HEAD", "OPTIONS", "TRACE", "BREW"])
-)
+METHODS = st.sampled_from(["GET", "POST", "PUT", "DELETE", "PATCH", "HEAD", "OPTIONS", "TRACE", "BREW"])
 PATHS = mostly(
-    st.sampled_from(["/jit", "/jit", "/deregister"]),
+    st.sampled_from(["/jit", "/jit", "/deregister", "/demand"]),
     st.text(st.characters(min_codepoint=33, max_codepoint=126, exclude_characters="?#%/\\"), max_size=12).map(
         "/{}".format
     ),
 )
+CALLS = PATHS.flatmap(lambda path: st.tuples(mostly(st.just(decide.METHODS.get(path, "POST")), METHODS), st.just(path)))
 BODIES = mostly(
     st.just(b""),
     st.sampled_from([b"{}", b" { } "])
@@ -133,9 +142,12 @@ SPOILED = st.dictionaries(
     min_size=1, max_size=2,
 )  # fmt: skip
 SPOILS = mostly(st.just({}), SPOILED)
-ROUTES = ["certs.keys", "metadata.token", "metadata.value", "compute.instance", "secrets.access", "storage.insert",
+ROUTES = ["certs.keys", "metadata.token", "metadata.value", "compute.instance", "compute.managed_instances",
+          "secrets.access", "storage.insert",
           "storage.get", "storage.delete", "github.access_token", "github.runner_groups", "github.jit",
-          "github.runners", "github.remove_runner"]  # fmt: skip
+          "github.runners", "github.remove_runner",
+          *(f"github.scale_sets.{name}" for name in ("registration_token", "register", "runner_group", "find", "jit",
+                                                     "runners", "remove_runner"))]  # fmt: skip
 FAULTS = st.lists(
     st.tuples(
         st.sampled_from(ROUTES),
@@ -148,6 +160,17 @@ FAULTS = st.lists(
     min_size=1,
     max_size=3,
 )
+GROUPS = st.sampled_from([*ACCOUNTS, PRESUBMIT_JOBS, POSTSUBMIT_JOBS])
+TARGETS = st.sampled_from(["RUNNING", "RUNNING", "SUSPENDED", "STOPPED"])
+"""What a VM's group means it to become; one group alone keeps a reserve."""
+DEMANDS = (
+    st.none()
+    | st.just({})
+    | st.dictionaries(
+        st.sampled_from(sorted(document())), st.none() | st.integers() | TEXT | st.lists(TEXT, max_size=2), max_size=2
+    )
+)
+"""What the listener wrote of the pool: nothing, or what it should with some of it changed."""
 AUTHORIZATIONS = mostly(st.just("token"), st.none() | TEXT | TEXT.map("Bearer {}".format))
 
 
@@ -164,22 +187,40 @@ def spoiled_token(service: BrokerService, vm: Any, spoils: dict[str, Any]) -> st
     return service.site.google.identity_token(vm, audience, **given)
 
 
+def arrange(service: BrokerService, row: dict[str, Any], demand: dict[str, Any] | None, *, missing: bool) -> None:
+    """Whether the group's scale set is there, if it has one, and what the listener said of its pool."""
+    github, google = service.site.github, service.site.google
+    there = github.scale_sets.by_name(row["scale_set"])
+    if missing and there is not None:
+        github.delete_scale_set(row["scale_set"])
+    if not missing and there is None and row["scale_set"]:
+        github.add_scale_set(row["scale_set"], group=row["runner_group"], labels=row["labels"])
+    google.objects.pop((LISTENER_BUCKET, f"pools/{row['pool']}.json"), None)
+    if demand is not None:
+        said = document(service.site.clock.now(), **{"pool": row["pool"], **demand})
+        google.put_object(LISTENER_BUCKET, f"pools/{row['pool']}.json", json.dumps(said).encode())
+
+
 def test_every_reply_is_as_documented_whatever_is_sent_and_whatever_fails(tmp_path):
     statuses: Counter[str] = Counter()
     with BrokerService(tmp_path) as service:
         client = service.app.test_client()
+        rows = table()
+        rows["groups"][POSTSUBMIT_JOBS]["standby"] = 2
+        service.write_table(rows)
+        service.renew()
 
         @settings(max_examples=CASES, suppress_health_check=[HealthCheck.too_slow, HealthCheck.large_base_example])
         @given(
-            st.tuples(METHODS, PATHS, BODIES, TYPES),
+            st.tuples(CALLS, BODIES, TYPES),
             st.tuples(AUTHORIZATIONS, SPOILS),
             st.booleans().flatmap(lambda fails: FAULTS if fails else st.just([])),
-            st.tuples(st.sampled_from([PRESUBMIT, POSTSUBMIT]), mostly(st.just(30), st.just(700)), st.booleans()),
+            st.tuples(GROUPS, mostly(st.just(30), st.just(700)), TARGETS, st.booleans(), st.booleans(), DEMANDS),
             st.integers(0, 3),
         )
         def one(request, identity, faults, machine, cold):
-            (method, path, body, kind), (authorization, spoils) = request, identity
-            group, age_seconds, before = machine
+            ((method, path), body, kind), (authorization, spoils) = request, identity
+            group, age_seconds, target, before, missing, demand = machine
             if cold == 0:
                 service.renew()
             service.calm()
@@ -187,8 +228,10 @@ def test_every_reply_is_as_documented_whatever_is_sent_and_whatever_fails(tmp_pa
             service.site.github.rate_limit.spent.clear()
             service.site.github.rate_limit.used = 0
             vm = service.vm(group, age_seconds=age_seconds)
+            vm.target_status = target
             if before:
                 service.jit(vm)
+            arrange(service, table()["groups"][group], demand, missing=missing)
             for route, fault, status, after, times, retry_after in faults:
                 service.site.faults.script(
                     route, fault, status=status, after=after, times=times, retry_after=retry_after
@@ -203,14 +246,15 @@ def test_every_reply_is_as_documented_whatever_is_sent_and_whatever_fails(tmp_pa
             if path in {"/robots.txt", "/favicon.ico"}:
                 return
             error = check(path, method, reply.status_code, reply.headers, reply.data)
-            statuses[f"{reply.status_code} {error}".strip()] += 1
+            statuses[f"{reply.status_code} {error or path}"] += 1
             assert error != "internal", service.lines[-1]
             assert len(runners_of(service, vm)) <= 1
             assert not [secret for secret in service.secrets()[:5] if secret in service.log_text()]
 
         one()
     print(f"{sum(statuses.values())} requests: {dict(sorted(statuses.items()))}")  # noqa: T201 - the figures of the claim
-    assert statuses["200"]
+    assert all(statuses[f"200 {path}"] for path in decide.METHODS)
+    assert statuses["425 standby"]
     assert sum(number for status, number in statuses.items() if status.startswith("50")), "no fault was ever felt"
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from typing import Any
 
@@ -13,7 +13,7 @@ import pytest
 from broker.app import BUDGET_SECONDS
 
 from tests.functions.broker.broker_audit import audit, runners_of
-from tests.functions.broker.broker_service import BrokerService
+from tests.functions.broker.broker_service import PRESUBMIT, PRESUBMIT_JOBS, BrokerService, table
 
 FOREVER = 1000
 
@@ -29,7 +29,16 @@ class Place:
     """Whether only a new process makes it."""
     changes: bool = False
     """Whether it changes anything, so that it matters whether it was executed."""
+    group: str = PRESUBMIT
+    """Of the VM that asks."""
 
+    @property
+    def creates(self) -> str:
+        """The route that makes a runner of that group."""
+        return SETS + "jit" if self.group == PRESUBMIT_JOBS else "github.jit"
+
+
+SETS = "github.scale_sets."
 
 PLACES = {
     "keys": Place(scene="fresh", route="certs.keys", cold=True),
@@ -54,6 +63,26 @@ PLACES = {
     "free": Place(scene="GitHub refuses", route="storage.delete", changes=True),
     "record a doubt": Place(scene="GitHub is down", route="storage.insert", number=2, changes=True),
 }
+IN_A_SET = {
+    "installation token": Place(scene="fresh", route="github.access_token", cold=True, changes=True),
+    "registration token": Place(scene="fresh", route=SETS + "registration_token", cold=True, changes=True),
+    "registration": Place(scene="fresh", route=SETS + "register", cold=True, changes=True),
+    "runner group": Place(scene="fresh", route=SETS + "runner_group", cold=True),
+    "scale set": Place(scene="fresh", route=SETS + "find", cold=True),
+    "claim": Place(scene="fresh", route="storage.insert", changes=True),
+    "create": Place(scene="fresh", route=SETS + "jit", changes=True),
+    "record": Place(scene="fresh", route="storage.insert", number=2, changes=True),
+    "find our own": Place(scene="answer lost", route=SETS + "runners"),
+    "remove our own": Place(scene="answer lost", route=SETS + "remove_runner", changes=True),
+    "create again": Place(scene="answer lost", route=SETS + "jit", number=3, changes=True),
+    "look for the group anew": Place(scene="scale set made anew", route=SETS + "runner_group"),
+    "look for the set anew": Place(scene="scale set made anew", route=SETS + "find"),
+    "create in the new set": Place(scene="scale set made anew", route=SETS + "jit", number=2, changes=True),
+    "new token": Place(scene="token revoked", route=SETS + "register", changes=True),
+    "free": Place(scene="GitHub refuses", route="storage.delete", changes=True),
+    "record a doubt": Place(scene="GitHub is down", route="storage.insert", number=2, changes=True),
+}
+PLACES |= {f"{name}, in a scale set": replace(place, group=PRESUBMIT_JOBS) for name, place in IN_A_SET.items()}
 
 BEFORE = [
     *({"status": status} for status in (302, 400, 401, 403, 404, 408, 409, 422, 429, 500, 502, 503, 504)),
@@ -73,28 +102,32 @@ AFTER = [
 ]
 
 
-def scene(service: BrokerService, name: str):
+def scene(service: BrokerService, place: Place):
     """A VM, and what leads to the call that will fail."""
     faults = service.site.faults
-    vm = service.vm()
-    match name:
+    vm = service.vm(place.group)
+    match place.scene:
         case "claim in doubt":
             faults.script("storage.insert", "reset", after=True)
         case "answer lost":
-            faults.script("github.jit", "reset", after=True)
+            faults.script(place.creates, "reset", after=True)
         case "name of one that is gone":
             before = service.vm(zone="us-west1-b")
             labels = [f"zone={before.zone}", f"instance-id={before.id}"]
             service.site.google.delete_instance(before)
             service.site.github.add_runner(vm.name, labels=labels, group_id=service.site.github.groups["presubmit"].id)
         case "token revoked":
-            faults.script("github.jit", status=401)
+            faults.script(place.creates, status=401)
         case "GitHub refuses":
-            faults.script("github.jit", status=422)
+            faults.script(place.creates, status=422)
         case "GitHub is down":
-            faults.script("github.jit", status=500, times=FOREVER)
+            faults.script(place.creates, status=500, times=FOREVER)
+        case "scale set made anew":
+            row = table()["groups"][place.group]
+            service.site.github.delete_scale_set(row["scale_set"])
+            service.site.github.add_scale_set(row["scale_set"], group=row["runner_group"])
         case _:
-            assert name == "fresh"
+            assert place.scene == "fresh"
     return vm
 
 
@@ -107,6 +140,13 @@ ROUTES = (
     ("storage", "POST", "", "storage.insert"),
     ("storage", "GET", "", "storage.get"),
     ("storage", "DELETE", "", "storage.delete"),
+    ("github", "POST", "/registration-token", SETS + "registration_token"),
+    ("github", "POST", "/runner-registration", SETS + "register"),
+    ("actions", "POST", "/generatejitconfig", SETS + "jit"),
+    ("actions", "GET", "/runnergroups/", SETS + "runner_group"),
+    ("actions", "GET", "/runnerscalesets", SETS + "find"),
+    ("actions", "GET", "/agents", SETS + "runners"),
+    ("actions", "DELETE", "", SETS + "remove_runner"),
     ("github", "DELETE", "", "github.remove_runner"),
     ("github", "POST", "generate-jitconfig", "github.jit"),
     ("github", "POST", "", "github.access_token"),
@@ -146,12 +186,12 @@ def cases(place: Place) -> Iterator[tuple[dict[str, Any], int]]:
 def test_every_fault_leaves_a_configuration_or_a_free_grant_or_a_stated_refusal(service, name):
     place = PLACES[name]
     ends: Counter[str] = Counter()
-    assert service.jit(service.vm()).status == 200
+    assert service.jit(service.vm(place.group)).status == 200
     for fault, times in cases(place):
         if place.cold:
             service.renew()
         service.lines.clear()
-        vm = scene(service, place.scene)
+        vm = scene(service, place)
         service.session.patience_seconds = 0.15 if fault.get("kind") == "hang" else None
         given = dict(fault)
         script = lambda given=given, times=times: service.site.faults.script(  # noqa: E731
@@ -170,7 +210,7 @@ def test_every_fault_leaves_a_configuration_or_a_free_grant_or_a_stated_refusal(
             raise AssertionError(f"{name}, {fault}, {times} times: {reply.status} {reply.error}: {error}") from error
         service.site.github.rate_limit.spent.clear()
     print(f"{name}: {sum(ends.values())} faults: {dict(ends)}")  # noqa: T201 - the figures of the claim
-    assert (ends["free"] + ends["given"] == 0) == (name == "record a doubt")
+    assert (ends["free"] + ends["given"] == 0) == (place.scene == "GitHub is down")
 
 
 def test_github_out_of_reach_frees_the_grant(service):
@@ -283,10 +323,18 @@ def test_an_installation_token_is_fetched_once_for_fifty_threads_and_again_befor
 
 
 @pytest.mark.parametrize("status", [403, 429])
-@pytest.mark.parametrize("route", ["github.access_token", "github.runner_groups", "github.jit"])
+@pytest.mark.parametrize(
+    "route",
+    [
+        "github.access_token",
+        "github.runner_groups",
+        "github.jit",
+        *(SETS + name for name in ("registration_token", "register", "find", "jit")),
+    ],
+)
 def test_what_github_asks_to_wait_is_waited(service, route, status):
     service.site.faults.script(route, status=status, retry_after=20)
-    assert service.jit(service.vm()).status == 200
+    assert service.jit(service.vm(PRESUBMIT_JOBS if SETS in route else PRESUBMIT)).status == 200
     first, second = service.site.asked(route)
     assert second.at - first.at >= 20
 
@@ -299,16 +347,17 @@ def test_a_primary_limit_is_waited_for_until_its_reset(service):
     assert service.site.asked("github.jit")[-1].at >= reset
 
 
-def test_a_wait_beyond_the_budget_is_passed_on_and_nobody_asks_github_meanwhile(service):
-    vm, other = service.vm(), service.vm()
-    service.site.faults.script("github.jit", status=429, retry_after=120)
+@pytest.mark.parametrize(("group", "route"), [(PRESUBMIT, "github.jit"), (PRESUBMIT_JOBS, SETS + "jit")])
+def test_a_wait_beyond_the_budget_is_passed_on_and_nobody_asks_github_meanwhile(service, group, route):
+    vm, other = service.vm(group), service.vm(group)
+    service.site.faults.script(route, status=429, retry_after=120)
     reply = service.jit(vm)
     assert (reply.status, reply.error) == (503, "github_limited")
     assert 100 <= int(reply.headers["retry-after"]) <= 120
     assert service.grants == []
-    asked = len(service.site.asked("github.jit"))
+    asked = len(service.site.asked(route))
     assert service.jit(other).error == "github_limited"
-    assert len(service.site.asked("github.jit")) == asked
+    assert len(service.site.asked(route)) == asked
     service.site.clock.advance(121)
     assert service.jit(vm).status == 200
 

@@ -22,10 +22,12 @@ from tests.functions.broker.broker_service import (
     AUDIENCE,
     BUCKET,
     PRESUBMIT,
+    PRESUBMIT_JOBS,
     SOURCE,
     Reply,
     environment,
     furnish,
+    runners_of,
     send,
 )
 
@@ -106,8 +108,8 @@ def survivor(variables, tmp_path_factory) -> Iterator[Process]:
         yield process
 
 
-def new_vm(site: Site):
-    return site.google.create_instance(site.google.groups[PRESUBMIT], zone="us-west1-a", age_seconds=30)
+def new_vm(site: Site, group: str = PRESUBMIT):
+    return site.google.create_instance(site.google.groups[group], zone="us-west1-a", age_seconds=30)
 
 
 def jit(site: Site, port: int, vm) -> Reply:
@@ -179,17 +181,35 @@ STEPS = {
 }
 
 
-@pytest.mark.parametrize("step", STEPS)
+IN_A_SET = {
+    "registration token": ("github.scale_sets.registration_token", 1, False),
+    "registration": ("github.scale_sets.register", 1, False),
+    "runner group": ("github.scale_sets.runner_group", 1, False),
+    "scale set": ("github.scale_sets.find", 1, False),
+    "claim, executed": ("storage.insert", 1, True),
+    "create": ("github.scale_sets.jit", 1, False),
+    "create, executed": ("github.scale_sets.jit", 1, True),
+    "record": ("storage.insert", 2, False),
+    "record, executed": ("storage.insert", 2, True),
+    "free": ("storage.delete", 1, False),
+    "free, executed": ("storage.delete", 1, True),
+}
+CASES = {name: (PRESUBMIT, name, *step) for name, step in STEPS.items()} | {
+    f"{name}, in a scale set": (PRESUBMIT_JOBS, name, *step) for name, step in IN_A_SET.items()
+}
+
+
+@pytest.mark.parametrize("case", CASES)
 def test_a_process_that_is_killed_leaves_one_grant_at_most_and_the_next_try_gets_an_answer(
-    site, variables, survivor, tmp_path, step
+    site, variables, survivor, tmp_path, case
 ):
-    route, number, executed = STEPS[step]
-    vm = new_vm(site)
+    group, step, route, number, executed = CASES[case]
+    vm = new_vm(site, group)
     with running(variables, tmp_path / "log") as victim:
         for _ in range(number - 1):
             site.faults.script(route, "slow")  # which spoils nothing, but counts
         if route == "storage.delete":
-            site.faults.script("github.jit", status=422)
+            site.faults.script("github.scale_sets.jit" if group == PRESUBMIT_JOBS else "github.jit", status=422)
         site.faults.script(route, "hang", after=executed)
         before = len(site.asked(route))
         caller = threading.Thread(target=swallow, args=(site, victim.port, vm))
@@ -204,7 +224,7 @@ def test_a_process_that_is_killed_leaves_one_grant_at_most_and_the_next_try_gets
     reply = jit(site, survivor.port, vm)
     assert (reply.status, reply.error) in {(200, ""), (409, "grant_taken")}
     grants = [name for bucket, name in site.google.objects if bucket == BUCKET and vm.id in name]
-    runners = [runner for runner in site.github.runners.values() if f"instance-id={vm.id}" in runner.labels]
+    runners = runners_of(site, vm)
     assert len(grants) == 1
     assert len(runners) <= 1
     if reply.status == 200:

@@ -21,6 +21,7 @@ def test_the_urls_are_those_of_the_real_services_unless_told(given, tmp_path):
     real = {name: value for name, value in given.items() if not name.endswith("_URL")}
     read = settings.load(real, tmp_path)
     assert read.github_url == "https://api.github.com"
+    assert read.github_web_url == "https://github.com"
     assert read.compute_url == "https://compute.googleapis.com"
     assert read.storage_url == "https://storage.googleapis.com"
     assert read.secrets_url == "https://secretmanager.googleapis.com"
@@ -36,7 +37,7 @@ def test_the_table_lies_beside_main_unless_told(given, tmp_path):
 
 
 REQUIRED = ["BROKER_AUDIENCE", "BROKER_APP_ID", "BROKER_INSTALLATION_ID", "BROKER_APP_KEY_SECRET",
-            "BROKER_GRANTS_BUCKET", "BROKER_BOOT_DEADLINE_SECONDS"]  # fmt: skip
+            "BROKER_GRANTS_BUCKET", "BROKER_LISTENER_BUCKET", "BROKER_BOOT_DEADLINE_SECONDS"]  # fmt: skip
 
 
 @pytest.mark.parametrize("name", REQUIRED)

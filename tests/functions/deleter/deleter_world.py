@@ -23,6 +23,7 @@ from emulators.site import Site
 PROJECT = "iree-oss"
 AUDIENCE = "https://us-central1-iree-oss.cloudfunctions.net/gh-runner-deleter"
 BUCKET = "iree-oss-gh-runner-permits"
+DEMAND_BUCKET = "iree-oss-gh-runner-listener"
 MINIMAL = f"gh-runner-minimal@{PROJECT}.iam.gserviceaccount.com"
 BASIC = f"gh-runner-basic@{PROJECT}.iam.gserviceaccount.com"
 FOREIGN = "not-of-the-fleet"
@@ -39,9 +40,18 @@ CPU, SCHEDULE, JOBS, FIXED = GROUPS
 
 def fleet_table() -> str:
     """The deleter's fleet.json."""
-    more = {"pool": "a-pool", "runner_group": "presubmit", "labels": ["self-hosted"]}
-    groups = {name: {**group, **more, "zones": [f"{group['region']}-a"]} for name, group in GROUPS.items()}
-    return json.dumps({"project": PROJECT, "organization": "iree-org", "groups": groups})
+    more = {"pool": "a-pool", "runner_group": "presubmit", "labels": ["self-hosted"], "rank": 0, "idle": 0}
+    groups = {
+        name: {
+            **group,
+            **more,
+            "zones": [f"{group['region']}-a"],
+            "scale_set": "a-pool" if group["signal"] == "jobs" else "",
+            "standby": None,
+        }
+        for name, group in GROUPS.items()
+    }
+    return json.dumps({"environment": "prod", "project": PROJECT, "organization": "iree-org", "groups": groups})
 
 
 def environment(site: Site, fleet_file: Path) -> dict[str, str]:
@@ -49,6 +59,7 @@ def environment(site: Site, fleet_file: Path) -> dict[str, str]:
     return {
         "DELETER_AUDIENCE": AUDIENCE,
         "DELETER_PERMITS_BUCKET": BUCKET,
+        "DELETER_DEMAND_BUCKET": DEMAND_BUCKET,
         "DELETER_FLEET_FILE": str(fleet_file),
         "DELETER_COMPUTE_URL": site.compute_url,
         "DELETER_STORAGE_URL": site.storage_url,
@@ -100,10 +111,12 @@ class DeleterWorld:
             )
         self.google.add_group(FOREIGN, service_account=MINIMAL, target_size=1)
         self.google.add_bucket(BUCKET)
+        self.google.add_bucket(DEMAND_BUCKET)
         self.token = self.google.tokens.of(self.google.function_account, self.site.clock.now()).token
         given = settings.Settings(
             audience=AUDIENCE,
             permits_bucket=BUCKET,
+            demand_bucket=DEMAND_BUCKET,
             fleet=parse(fleet_table()),
             compute_url=self.site.compute_url,
             storage_url=self.site.storage_url,

@@ -22,7 +22,16 @@ from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
 from emulators.faults import LEAK_MARK
-from tests.functions.deleter.deleter_world import BUCKET, CPU, FIXED, FOREIGN, JOBS, SCHEDULE, DeleterWorld
+from tests.functions.deleter.deleter_world import (
+    BUCKET,
+    CPU,
+    DEMAND_BUCKET,
+    FIXED,
+    FOREIGN,
+    JOBS,
+    SCHEDULE,
+    DeleterWorld,
+)
 
 CASES = int(os.environ.get("RUNNER_FLEET_FUZZ_CASES", "300"))
 CHECKS: Any = list(HealthCheck)
@@ -184,7 +193,7 @@ def arranged(world, made):
     if made["ledger"] is not None:
         google.put_object(BUCKET, f"permits/{made['group']}.json", made["ledger"])
     if made["demand"] is not None:
-        google.put_object(BUCKET, f"demand/{made['group']}.json", made["demand"])
+        google.put_object(DEMAND_BUCKET, f"demand/{made['group']}.json", made["demand"])
     bring(world, made, vm)
     for route, kind, status, after, times in made["faults"]:
         world.faults.script(route, kind, status=200 if kind == "garbage" else status, after=after, times=times)

@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from deleter.clients import compute, storage
 
-from tests.functions.deleter.deleter_world import BUCKET, CPU, FIXED, JOBS, SCHEDULE
+from tests.functions.deleter.deleter_world import BUCKET, CPU, DEMAND_BUCKET, FIXED, JOBS, SCHEDULE
 
 LOOKS = ["compute.instance", "storage.get", "compute.managed_instances", "compute.group", "compute.autoscaler"]
 WRITE = "storage.insert"
@@ -80,9 +80,24 @@ def test_a_fixed_pool_has_no_surplus_and_asks_nobody(world):
     assert {request.route for request in world.site.requests} == {"certs.keys", "compute.instance"}
 
 
-def demand(world, desired, seconds):
+def demand(world, desired, seconds, bucket=DEMAND_BUCKET):
     until = datetime.datetime.fromtimestamp(world.now() + seconds, datetime.UTC).isoformat()
-    world.google.put_object(BUCKET, f"demand/{JOBS}.json", json.dumps({"desired": desired, "expires": until}).encode())
+    world.google.put_object(bucket, f"demand/{JOBS}.json", json.dumps({"desired": desired, "expires": until}).encode())
+
+
+def test_a_reserve_adds_no_surplus_and_while_it_is_made_nobody_may_leave(world):
+    running = world.vms(JOBS, 3)
+    group = world.google.groups[JOBS]
+    group.target_suspended = 2
+    reserve = [world.google.create_instance(group) for _ in range(2)]
+    for vm in reserve:
+        vm.target_status = "SUSPENDED"
+    demand(world, 2, 60)
+    assert world.ask(running[0]) == (False, "group_unstable")
+    for vm in reserve:
+        vm.status = "SUSPENDED"
+    assert world.ask(running[0]) == (True, "granted")
+    assert [world.ask(vm) for vm in running[1:]] == [(False, "all_given")] * 2
 
 
 def test_a_pool_of_jobs_shrinks_only_by_a_demand_that_is_fresh(world):
@@ -90,13 +105,19 @@ def test_a_pool_of_jobs_shrinks_only_by_a_demand_that_is_fresh(world):
     assert world.ask(vms[0]) == (False, "no_demand")
     demand(world, 1, -1)
     assert world.ask(vms[0]) == (False, "demand_stale")
-    world.google.put_object(BUCKET, f"demand/{JOBS}.json", b"garbage")
+    world.google.put_object(DEMAND_BUCKET, f"demand/{JOBS}.json", b"garbage")
     assert world.ask(vms[0]) == (False, "demand_stale")
     demand(world, 3, 60)
     assert world.ask(vms[0]) == (False, "no_surplus")
     demand(world, 1, 60)
     assert [world.ask(vm)[0] for vm in vms] == [True, True, False]
     assert world.site.asked("compute.autoscaler") == []
+
+
+def test_a_demand_counts_only_in_the_bucket_that_the_listener_alone_writes(world):
+    vms = world.vms(JOBS, 3)
+    demand(world, 1, 60, bucket=BUCKET)
+    assert world.ask(vms[0]) == (False, "no_demand")
 
 
 def test_a_clock_that_is_ahead_takes_a_demand_for_stale_never_for_fresh(world):

@@ -321,7 +321,7 @@ def test_one_line_is_logged_for_each_request_without_token_or_upstream_words(wor
     assert len(world.lines) == 2
     first, second = world.lines
     assert (first["severity"], first["outcome"], first["group"]) == ("INFO", "no_recommendation", CPU)
-    assert (first["instance_id"], first["instance"]) == (vm.id, vm.name)
+    assert (first["instance_id"], first["instance"], first["pool"]) == (vm.id, vm.name, "a-pool")
     assert (second["severity"], second["outcome"], second["status"]) == ("ERROR", "google_refused", 502)
     text = json.dumps([dict(line) for line in world.lines])
     assert "must-not-leak" not in text

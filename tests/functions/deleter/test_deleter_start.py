@@ -68,7 +68,7 @@ def test_no_google_sdk_is_imported(given):
     assert ran.stdout == "[]\n"
 
 
-@pytest.mark.parametrize("name", ["DELETER_AUDIENCE", "DELETER_PERMITS_BUCKET"])
+@pytest.mark.parametrize("name", ["DELETER_AUDIENCE", "DELETER_PERMITS_BUCKET", "DELETER_DEMAND_BUCKET"])
 def test_a_missing_setting_is_named(given, tmp_path, name):
     del given[name]
     with pytest.raises(settings.SettingsError, match=f"{name} is not set; allowed: "):
@@ -81,6 +81,7 @@ def test_a_missing_setting_is_named(given, tmp_path, name):
         ("DELETER_AUDIENCE", "not a url"),
         ("DELETER_PERMITS_BUCKET", "UPPER"),
         ("DELETER_PERMITS_BUCKET", "a/b"),
+        ("DELETER_DEMAND_BUCKET", "a/b"),
         ("DELETER_COMPUTE_URL", "ftp://compute"),
         ("DELETER_STORAGE_URL", ""),
         ("DELETER_CERTS_URL", "http://x?y"),
@@ -92,7 +93,8 @@ def test_a_garbled_setting_is_named_with_what_was_seen(given, tmp_path, name, va
 
 
 @pytest.mark.parametrize(
-    "table", ["", "{", "[]", '{"groups": {}}', '{"project": "p", "organization": "o", "groups": []}']
+    "table",
+    ["", "{", "[]", '{"groups": {}}', '{"environment": "e", "project": "p", "organization": "o", "groups": []}'],
 )
 def test_a_garbled_table_is_named(given, tmp_path, table):
     (tmp_path / "fleet.json").write_text(table)

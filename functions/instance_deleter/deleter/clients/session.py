@@ -7,7 +7,7 @@ repeated. No proxy, .netrc, cookie or redirection: a token goes to the host that
 `GoogleToken` is the function's own access token, by google-auth, with this session underneath: google-auth's own
 pauses know no deadline.
 
-Both functions hold this file byte by byte: shared by contract, not by import.
+All functions but the listener hold this file byte by byte: shared by contract, not by import.
 """
 
 from __future__ import annotations

@@ -34,6 +34,11 @@ class Grant:
         value = self.record.get("runner_id")
         return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else None
 
+    @property
+    def in_scale_set(self) -> bool:
+        """Whether its runner was made in a scale set, whatever its pool does today."""
+        return "scale_set_id" in self.record
+
 
 class Grants:
     """The ledger."""
