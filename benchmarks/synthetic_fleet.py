@@ -36,6 +36,7 @@ def pools(patterns: dict[str, Any], regions: list[str], groups: int) -> dict[str
         pool = made.setdefault(f"{key}-{serial:03}", deepcopy(patterns[key]))
         if place == 0:
             pool["regions"] = {}
+            pool["scaling"].pop("region_order", None)  # its pattern's regions, which the last pool may lack
             pool["labels"] = [*pool.get("labels", ()), f"bench-{serial:03}"]
         size = deepcopy(next(iter(patterns[key]["regions"].values())))
         size["zones"] = [zone[-1] for zone in ZONES[regions[place]]]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import pulumi
 from pulumi_gcp import compute
@@ -12,7 +12,7 @@ from pulumi_gcp import compute
 from components import vm_template
 from fleet.group import Group
 from fleet.metadata import runner_metadata
-from fleet.schema.pool import CanaryInstances, CanaryPercent, CpuScaling, Scaling, ScheduleScaling
+from fleet.schema.pool import CanaryInstances, CanaryPercent, CpuScaling, JobsScaling, Scaling, ScheduleScaling
 from fleet.settings import Settings
 
 _MAKE_FIRST: Final = False
@@ -47,11 +47,14 @@ class RunnerPool(pulumi.ComponentResource):
 
     group_ids: Mapping[str, pulumi.Output[str]]
     """Region to group."""
+    demand: Mapping[str, Any] | None
+    """How far and in which order demand grows the pool, which no resource of its own says; None where nothing does."""
 
     def __init__(self, name: str, args: RunnerPoolArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("runner-fleet:index:RunnerPool", name, None, opts)
         self.group_ids = {group.region: self._region(name, group, args) for group in args.settings.groups(name)}
-        self.register_outputs({"group_ids": self.group_ids})
+        self.demand = _demand(name, args.settings)
+        self.register_outputs({"group_ids": self.group_ids, "demand": self.demand})
 
     def _region(self, name: str, group: Group, args: RunnerPoolArgs) -> pulumi.Output[str]:
         templates = {version: self._template(name, group.region, version, args) for version in sorted(args.image_ids)}
@@ -128,6 +131,7 @@ class RunnerPool(pulumi.ComponentResource):
                 # Without it a VM that dies comes back with the version it had, whatever was rolled out since.
                 force_update_on_repair="YES",
             ),
+            **_reserve(group, args.settings.lifecycle.boot_deadline_seconds),
             wait_for_instances=False,
             opts=pulumi.ResourceOptions(
                 parent=self,
@@ -148,6 +152,34 @@ class RunnerPool(pulumi.ComponentResource):
             autoscaling_policy=_autoscaling_policy(group, args.settings.pools[name].scaling),
             opts=pulumi.ResourceOptions(parent=self, delete_before_replace=_MAKE_FIRST),
         )
+
+
+def _demand(name: str, settings: Settings) -> dict[str, Any] | None:
+    scaling = settings.pools[name].scaling
+    if not isinstance(scaling, JobsScaling):
+        return None
+    groups = sorted(settings.groups(name), key=lambda group: group.rank)
+    return {"idle": scaling.idle, "order": [group.region for group in groups], "max": {g.region: g.max for g in groups}}
+
+
+def _reserve(group: Group, boot_deadline_seconds: int) -> dict[str, Any]:
+    """What makes a group keep VMs in reserve; nothing where nobody asked for it.
+
+    The provider computes what is left out, so only zeros take a reserve back. Nothing is ignored: the group itself
+    restores these sizes when it has used some of its reserve, and so does an `up`.
+    """
+    if group.standby is None:
+        return {}
+    return {
+        "standby_policy": compute.RegionInstanceGroupManagerStandbyPolicyArgs(
+            # The group itself takes VMs out of its reserve when its size is raised, and makes others for it.
+            mode="SCALE_OUT_POOL",
+            # Until then a VM has everything, or has ended itself.
+            initial_delay_sec=boot_deadline_seconds,
+        ),
+        "target_suspended_size": group.standby.suspended,
+        "target_stopped_size": group.standby.stopped,
+    }
 
 
 def _versions(

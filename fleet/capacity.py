@@ -1,4 +1,4 @@
-"""How much hardware a fleet takes: vCPU, memory and GPUs per region, with every group at its minimum or maximum."""
+"""How much hardware a fleet takes: vCPU, memory and GPUs per region, at rest or with every group at its maximum."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from fleet.catalog.machine_types import MACHINE_TYPES
 from fleet.group import Group
 from fleet.schema.machine_class import MachineClass
 
-Bound = Literal["min", "max"]
+Bound = Literal["rest", "max"]
+"""With no job waiting, or with every group at its maximum while it replenishes its reserve."""
 
 
 @dataclass(slots=True)
@@ -29,7 +30,7 @@ def by_region(groups: Iterable[tuple[Group, MachineClass]], bound: Bound) -> dic
     """Capacity per region, sorted by region; a region whose groups hold nothing stands with zeros."""
     regions: dict[str, Capacity] = {}
     for group, machine_class in groups:
-        vms = group.min if bound == "min" else group.max
+        vms = group.at_rest if bound == "rest" else group.most
         hardware = MACHINE_TYPES[machine_class.machine_type]
         total = regions.setdefault(group.region, Capacity())
         total.vms += vms

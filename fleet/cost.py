@@ -32,10 +32,10 @@ def vm_hour(machine_class: MachineClass, region: str) -> float | None:
 
 
 def by_region(groups: Iterable[tuple[Group, MachineClass]], bound: Bound) -> dict[str, float | None]:
-    """US dollars an hour per region, with every group at its minimum or maximum; None where it is not known."""
+    """US dollars an hour per region, at rest or with every group at its maximum; None where it is not known."""
     regions: dict[str, list[float | None]] = {}
     for group, machine_class in groups:
-        vms = group.min if bound == "min" else group.max
+        vms = group.at_rest if bound == "rest" else group.most
         each = vm_hour(machine_class, group.region)
         # No VM costs nothing, whatever one would cost.
         regions.setdefault(group.region, []).append(0.0 if vms == 0 else None if each is None else vms * each)

@@ -14,6 +14,7 @@ from fleet.schema.machine_class import MachineClass
 from fleet.schema.network import NetworkSettings
 from fleet.schema.pool import PoolSettings
 from fleet.schema.project import GitHub, Google, Lifecycle
+from fleet.schema.reconciler import ReconcilerSettings
 from fleet.schema.trust_level import TrustSettings
 from fleet.schema.version import Rollout, RunnerRelease, Version
 from fleet.structure import structural_faults
@@ -23,6 +24,7 @@ SINGLES: Final[dict[str, type[BaseModel]]] = {
     "github": GitHub,
     "network": NetworkSettings,
     "lifecycle": Lifecycle,
+    "reconciler": ReconcilerSettings,
     "rollout": Rollout,
 }
 """Sections that are one object each."""
@@ -36,7 +38,7 @@ MAPPINGS: Final[dict[str, type[BaseModel]]] = {
 }
 """Sections that map a name to an object each; one bad entry hides no fault of its neighbours."""
 
-OPTIONAL: Final = frozenset({"lifecycle"})
+OPTIONAL: Final = frozenset({"lifecycle", "reconciler"})
 SECTIONS: Final = (*SINGLES, *MAPPINGS)
 
 
@@ -50,6 +52,7 @@ class Draft:
     github: GitHub | None = None
     network: NetworkSettings | None = None
     lifecycle: Lifecycle | None = None
+    reconciler: ReconcilerSettings | None = None
     rollout: Rollout | None = None
     machine_classes: dict[str, MachineClass] = field(default_factory=dict[str, MachineClass])
     runner_releases: dict[str, RunnerRelease] = field(default_factory=dict[str, RunnerRelease])

@@ -10,6 +10,7 @@ import json
 from typing import Any
 
 from fleet.group import Group
+from fleet.schema.pool import JobsScaling
 from fleet.settings import Settings
 
 
@@ -17,6 +18,7 @@ def function_table(settings: Settings) -> str:
     """The table as JSON text, the same for the same settings."""
     table = {
         "project": settings.google.project,
+        "environment": settings.environment,
         "organization": settings.github.organization,
         "groups": {group.name: _row(settings, key, group) for key in settings.pools for group in settings.groups(key)},
     }
@@ -34,4 +36,9 @@ def _row(settings: Settings, key: str, group: Group) -> dict[str, Any]:
         "labels": list(settings.addressable_labels(key)),
         "signal": pool.scaling.signal,
         "min": group.min,
+        "max": group.max,
+        "rank": group.rank,
+        "idle": pool.scaling.idle if isinstance(pool.scaling, JobsScaling) else 0,
+        "scale_set": settings.names.scale_set(key) if isinstance(pool.scaling, JobsScaling) else "",
+        "standby": group.standby.vms if group.standby else None,
     }

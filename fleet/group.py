@@ -12,8 +12,10 @@ from fleet.schema.pool import (
     CanaryPercent,
     CanaryRegions,
     CpuScaling,
+    JobsScaling,
     PoolSettings,
     ScheduleScaling,
+    Standby,
 )
 from fleet.schema.version import Rollout
 
@@ -38,8 +40,19 @@ class Group:
     canary: str | None
     canary_share: CanaryInstances | CanaryPercent | None
     autoscaled: bool
+    rank: int
+    """Where demand grows the pool first: 0 before 1. Regions without an order of their own stand by name."""
+    at_rest: int
+    """VMs while no job waits, where every region has room: `min`, or this group's part of the pool's idle ones."""
     fixed_size: int | None
     """The size Pulumi keeps; None where an autoscaler or the demand listener sizes the group."""
+    standby: Standby | None
+    """The reserve that the group is to keep, none of it where `max` is 0; None where nobody asked for any."""
+
+    @property
+    def most(self) -> int:
+        """VMs that may be up at once: a group at `max` replenishes its reserve, whose VMs boot as any other."""
+        return self.max + (self.standby.vms if self.standby else 0)
 
 
 def zone_name(region: str, zone: str) -> str:
@@ -63,6 +76,12 @@ def groups(key: str, pool: PoolSettings, shape: Shape, rollout: Rollout, names: 
     return tuple(
         _group(key, region, pool, shape, _runs(region, rollout, canary), names) for region in sorted(pool.regions)
     )
+
+
+def growth_order(pool: PoolSettings) -> tuple[str, ...]:
+    """The pool's regions in the order in which demand grows them: those that it orders, then the others by name."""
+    ordered = pool.scaling.region_order if isinstance(pool.scaling, JobsScaling) else ()
+    return (*ordered, *sorted(pool.regions.keys() - set(ordered)))
 
 
 _Runs = tuple[str | None, str | None, CanaryInstances | CanaryPercent | None]
@@ -93,5 +112,16 @@ def _group(key: str, region: str, pool: PoolSettings, shape: Shape, runs: _Runs,
         canary=canary,
         canary_share=share,
         autoscaled=isinstance(pool.scaling, CpuScaling | ScheduleScaling),
+        rank=growth_order(pool).index(region),
+        at_rest=_at_rest(region, pool),
         fixed_size=size.min if pool.scaling.signal == "fixed" else None,
+        standby=Standby() if pool.standby and not size.max else pool.standby,
     )
+
+
+def _at_rest(region: str, pool: PoolSettings) -> int:
+    if not isinstance(pool.scaling, JobsScaling):
+        return pool.regions[region].min
+    order = growth_order(pool)
+    before = sum(pool.regions[earlier].max for earlier in order[: order.index(region)])
+    return min(pool.regions[region].max, max(0, pool.scaling.idle - before))

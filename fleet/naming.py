@@ -18,6 +18,8 @@ ACCOUNT_LIMIT: Final = 30
 ACCOUNT_MINIMUM: Final = 6
 BUCKET_LIMIT: Final = 63
 RUNNER_LIMIT: Final = 64
+SCALE_SET_LIMIT: Final = 45
+"""What actions-runner-controller's chart allows; GitHub documents no limit (scale set protocol notes, 2026-11)."""
 VM_SUFFIX: Final = 5
 """A group names its VMs `{base_instance_name}-xxxx`."""
 HASH_CHARACTERS: Final = 4
@@ -99,10 +101,18 @@ class Names:
         """Where a function keeps its records."""
         return self._bucket(role)
 
+    def metric(self, name: str) -> str:
+        """A metric made from logs: two environments of one project count apart."""
+        return f"{self.prefix}/{name}"
+
     @property
     def sources_bucket(self) -> str:
         """Where the functions' archives lie."""
         return self._bucket("functions")
+
+    def scale_set(self, pool: str) -> str:
+        """A pool's runner scale set at GitHub: unique in its runner group, and one of its labels."""
+        return self.of(pool)
 
     def secret(self, secret_id: str) -> str:
         """A secret's full name in Secret Manager."""

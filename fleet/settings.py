@@ -18,8 +18,9 @@ from fleet.group import Group, groups
 from fleet.naming import Names
 from fleet.schema.machine_class import MachineClass
 from fleet.schema.network import NetworkSettings
-from fleet.schema.pool import PoolSettings
+from fleet.schema.pool import JobsScaling, PoolSettings
 from fleet.schema.project import GitHub, Google, Lifecycle
+from fleet.schema.reconciler import ReconcilerSettings
 from fleet.schema.trust_level import TrustSettings
 from fleet.schema.version import Rollout, RunnerRelease, SourceImage, SourceSnapshot, Version
 
@@ -33,6 +34,7 @@ class Settings:
     github: GitHub
     network: NetworkSettings
     lifecycle: Lifecycle
+    reconciler: ReconcilerSettings
     rollout: Rollout
     machine_classes: Mapping[str, MachineClass]
     runner_releases: Mapping[str, RunnerRelease]
@@ -69,6 +71,11 @@ class Settings:
             if key in self.versions[version].images
         )
 
+    def pool_images(self, pool: str) -> tuple[tuple[str, str], ...]:
+        """The boot images of a pool's templates, as image key and version."""
+        key = self.image_key(self.pools[pool].machine_class)
+        return tuple((key, version) for version in self.pool_versions(pool))
+
     def images(self) -> tuple[tuple[str, str, SourceImage | SourceSnapshot], ...]:
         """Every boot image to have, as image key, version and source, for the keys that some pool uses."""
         used = {self.image_key(pool.machine_class) for pool in self.pools.values()}
@@ -86,7 +93,12 @@ class Settings:
         return labels.addressable_labels(self.environment, settings, machine_class, trust)
 
     def runner_labels(self, pool: str, version: str) -> tuple[str, ...]:
-        """All labels of a runner of this pool and version that are known before its VM exists."""
+        """All labels of a runner of this pool and version that are known before its VM exists.
+
+        A pool that follows jobs registers through its scale set, whose labels are one list for all its runners.
+        """
+        if isinstance(self.pools[pool].scaling, JobsScaling):
+            return (*self.addressable_labels(pool), self.names.scale_set(pool))
         return (*self.addressable_labels(pool), *labels.version_labels(version, self.versions[version].runner))
 
     def sized_groups(self) -> tuple[tuple[Group, MachineClass], ...]:
@@ -129,6 +141,7 @@ def _settings(draft: Draft) -> Settings:
     assert draft.github
     assert draft.network
     assert draft.lifecycle
+    assert draft.reconciler
     assert draft.rollout
     return Settings(
         environment=draft.environment,
@@ -136,6 +149,7 @@ def _settings(draft: Draft) -> Settings:
         github=draft.github,
         network=draft.network,
         lifecycle=draft.lifecycle,
+        reconciler=draft.reconciler,
         rollout=draft.rollout,
         machine_classes=draft.machine_classes,
         runner_releases=draft.runner_releases,

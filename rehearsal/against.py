@@ -20,6 +20,7 @@ ACTIONS: Final[tuple[Action, ...]] = get_args(Action)
 GROUP_TYPE: Final = "gcp:compute/regionInstanceGroupManager:RegionInstanceGroupManager"
 AUTOSCALER_TYPE: Final = "gcp:compute/regionAutoscaler:RegionAutoscaler"
 FUNCTION_TYPE: Final = "gcp:cloudfunctionsv2/function:Function"
+POOL_TYPE: Final = "runner-fleet:index:RunnerPool"
 _LONG: Final = 60
 _TARGETS: Final = ("bucket", "secretId", "name", "project")
 """What a grant is on, the nearest thing first."""
@@ -70,9 +71,15 @@ class Change:
             verb = "loses" if self.action == "removed" else "gets"
             target = next((resource.inputs[key] for key in _TARGETS if resource.inputs.get(key)), "")
             return f"{resource.inputs['member']} {verb} {resource.inputs['role']} on {target}"
-        if resource.type == FUNCTION_TYPE and any("storageSource" in change.path for change in self.properties):
+        return self._group_consequence if resource.type == GROUP_TYPE else self._service_consequence
+
+    @property
+    def _service_consequence(self) -> str:
+        if self.resource.type == POOL_TYPE:
+            return "the demand listener follows it from its next call on"
+        if self.resource.type == FUNCTION_TYPE and any("storageSource" in change.path for change in self.properties):
             return "built and deployed anew: its code or its list of groups is another"
-        return self._group_consequence if resource.type == GROUP_TYPE else ""
+        return ""
 
     @property
     def _group_consequence(self) -> str:
@@ -139,9 +146,13 @@ def compare(
 
 
 def changes(before: Inventory, after: Inventory) -> tuple[Change, ...]:
-    """Every difference, by owner and name. Components themselves are left out: their resources say it all."""
-    old = {resource.key: resource for resource in before.resources if resource.custom}
+    """Every difference, by owner and name.
+
+    Components themselves are left out, since their resources say it all: but for the demand that a pool may follow.
+    """
     new = {resource.key: resource for resource in after.resources if resource.custom}
+    renamed = {former: key for key, resource in new.items() for former in _former_keys(resource)}
+    old = {renamed.get(resource.key, resource.key): resource for resource in before.resources if resource.custom}
     owners = _owners(before) | _owners(after)
     edit = _deployed if before.stack == after.stack else _differing
     found: list[Change] = []
@@ -153,9 +164,27 @@ def changes(before: Inventory, after: Inventory) -> tuple[Change, ...]:
             found.append(Change("created", owners[key], new[key]))
         elif old[key].inputs != new[key].inputs:
             found.append(edit(owners[key], old[key], new[key]))
+    found += _demands(before, after, "changed" if edit is _deployed else "differs")
     stuck = _stuck(found)
     marked = (replace(change, stuck=True) if change in stuck else change for change in found)
     return tuple(sorted(marked, key=lambda change: (change.owner, change.resource.name, change.resource.type)))
+
+
+def _demands(before: Inventory, after: Inventory, action: Action) -> Iterator[Change]:
+    """Pools of both sides that demand grows by other limits, or that begin or cease to follow it."""
+    old = {pool.key: pool for pool in before.of_type(POOL_TYPE)}
+    for pool in after.of_type(POOL_TYPE):
+        if pool.key in old:
+            was, now = ((side.outputs or {}).get("demand") for side in (old[pool.key], pool))
+            if was != now:
+                yield Change(action, pool.short, pool, properties=tuple(_differences("demand", was, now)))
+
+
+def _former_keys(resource: Resource) -> Iterator[str]:
+    """What the resource was called before: its aliases, which the engine takes for the same resource."""
+    within = resource.key.rpartition("::")[0]
+    for alias in resource.options.get("aliases", ()):
+        yield f"{within}::{alias.rpartition('::')[2]}"
 
 
 def _stuck(found: list[Change]) -> list[Change]:

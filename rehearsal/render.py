@@ -191,8 +191,10 @@ def _pools(review: Review) -> Sheet:
     deadlines = {version.id: str(version.deadline or "none") for version in review.versions}
     rows: list[tuple[str, ...]] = []
     for pool in review.pools:
-        for index, group in enumerate(pool.groups):
-            head = (pool.key, pool.trust_level, f"{pool.machine_class} ({pool.machine_type})", pool.signal)
+        signal = f"{pool.signal}, {pool.idle} idle" if pool.idle else pool.signal
+        # From top to bottom, as demand grows them; where nothing does, this is by name.
+        for index, group in enumerate(sorted(pool.groups, key=lambda group: group.rank)):
+            head = (pool.key, pool.trust_level, f"{pool.machine_class} ({pool.machine_type})", signal)
             zones = " ".join(zone.rsplit("-", 1)[1] for zone in group.zones)
             size = (str(group.min), str(group.max))
             runs = (group.stable or "-", _canary(group), deadlines[group.stable or group.canary or ""])
@@ -244,7 +246,7 @@ def _capacity(review: Review) -> Sheet:
     kinds = ("VMs", "vCPU", "memory GB", "GPUs", "USD/h")
     columns = ("region", *kinds, *(f"peak {kind}" for kind in kinds))
     spare = ("memory GB", "peak memory GB", "GPUs", "vCPU", "VMs")
-    title = f"Capacity, at minimum and at peak ({READ_FROM}, hardware alone)"
+    title = f"Capacity, at rest and at peak ({READ_FROM}, hardware alone)"
     return Sheet(title, columns, tuple(rows), frozenset(columns) - {"region"}, spare)
 
 

@@ -10,7 +10,8 @@ from fleet import capacity, cost, trust, versions
 from fleet.capacity import Capacity
 from fleet.group import Group
 from fleet.metadata import HEALTH_PORT
-from fleet.services import SERVICES
+from fleet.schema.pool import JobsScaling
+from fleet.services import SERVICES, Service
 from fleet.settings import Settings
 from rehearsal.inventory import Inventory
 
@@ -24,6 +25,8 @@ class PoolReview:
     machine_class: str
     machine_type: str
     signal: str
+    idle: int
+    """VMs that wait for jobs; 0 unless the pool follows jobs."""
     labels: tuple[str, ...]
     groups: tuple[Group, ...]
 
@@ -117,6 +120,7 @@ def _pool_json(pool: PoolReview) -> dict[str, Any]:
         "trust_level": pool.trust_level,
         "machine_class": pool.machine_class,
         "signal": pool.signal,
+        "idle": pool.idle,
         "labels": list(pool.labels),
         "groups": [
             {
@@ -126,6 +130,7 @@ def _pool_json(pool: PoolReview) -> dict[str, Any]:
                 "shape": group.shape,
                 "min": group.min,
                 "max": group.max,
+                "rank": group.rank,
                 "stable": group.stable,
                 "canary": group.canary,
             }
@@ -146,6 +151,7 @@ def review(settings: Settings, inventory: Inventory, on: datetime.date, warnings
                 machine_class=pool.machine_class,
                 machine_type=settings.machine_classes[pool.machine_class].machine_type,
                 signal=pool.scaling.signal,
+                idle=pool.scaling.idle if isinstance(pool.scaling, JobsScaling) else 0,
                 labels=settings.runner_labels(key, settings.rollout.stable),
                 groups=settings.groups(key),
             )
@@ -166,9 +172,9 @@ def review(settings: Settings, inventory: Inventory, on: datetime.date, warnings
         versions=tuple(
             _version(settings, version, on) for version in sorted(settings.versions, key=versions.version_key)
         ),
-        smallest=capacity.by_region(settings.sized_groups(), "min"),
+        smallest=capacity.by_region(settings.sized_groups(), "rest"),
         peak=capacity.by_region(settings.sized_groups(), "max"),
-        smallest_usd_hour=cost.by_region(settings.sized_groups(), "min"),
+        smallest_usd_hour=cost.by_region(settings.sized_groups(), "rest"),
         peak_usd_hour=cost.by_region(settings.sized_groups(), "max"),
         resources=inventory.counts(),
         warnings=warnings,
@@ -179,6 +185,7 @@ def _services(settings: Settings) -> tuple[ServiceReview, ...]:
     names, lifecycle = settings.names, settings.lifecycle
     egress = {"external_ip": "an external address a VM", "nat": "Cloud NAT, no external addresses"}
     newest = settings.versions[settings.newest_version]
+    readers = [names.account(service.role) for service in SERVICES if service.app_key]
     return (
         ServiceReview(
             service="network",
@@ -200,7 +207,7 @@ def _services(settings: Settings) -> tuple[ServiceReview, ...]:
             ServiceReview(
                 service=f"function {service.role}",
                 name=names.function(service.role),
-                facts=f"in {settings.google.services_region}, for runners alone; "
+                facts=f"in {settings.google.services_region}, {_callers(service)}; "
                 f"may {', '.join(sorted(service.permissions))}",
             )
             for service in SERVICES
@@ -208,9 +215,15 @@ def _services(settings: Settings) -> tuple[ServiceReview, ...]:
         ServiceReview(
             service="GitHub App key",
             name=settings.github.app_key_secret,
-            facts=f"readable by {names.account('broker')} alone",
+            facts=f"readable by {', '.join(readers)} alone",
         ),
     )
+
+
+def _callers(service: Service) -> str:
+    if service.serves_vms:
+        return "for runners alone"
+    return f"called by the clock alone ({'; '.join(call.cron for call in service.calls)})"
 
 
 def _version(settings: Settings, version: str, on: datetime.date) -> VersionReview:

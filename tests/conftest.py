@@ -117,6 +117,26 @@ def prod_config(prod_files) -> dict:
     return copy.deepcopy(dict(prod_files.config))
 
 
+@pytest.fixture(scope="session")
+def mixed_config(prod_files) -> dict:
+    """Prod's configuration with a pool that follows CPU load and a fixed one beside those that follow jobs."""
+    config = copy.deepcopy(dict(prod_files.config))
+    pools = config["runner-fleet:pools"]
+    for key, smallest, scaling in (
+        ("presubmit-cpu", 1, {"signal": "cpu", "target": 0.6, "cool_down_seconds": 60}),
+        ("presubmit-gpu", 2, {"signal": "fixed"}),
+    ):
+        pools[key]["scaling"] = scaling
+        for size in pools[key]["regions"].values():
+            size["min"] = smallest
+    return config
+
+
+@pytest.fixture(scope="session")
+def mixed(mixed_config) -> Inventory:
+    return rehearse_project(ROOT, "prod", mixed_config)
+
+
 @pytest.fixture
 def rehearse_edited():
     """The inventory of an edited prod configuration."""

@@ -21,7 +21,7 @@ _RESERVED_LABELS: Final = frozenset(
     {"fleet", "stack", "pool", "trust", "managed-by", "machine-class", "template-version"}
 )
 
-FUNCTION_ACCOUNTS: Final = ("broker", "builder", "deleter", "listener", "reconciler")
+FUNCTION_ACCOUNTS: Final = ("broker", "builder", "deleter", "listener", "reconciler", "scheduler")
 """Roles of the accounts that are no trust level's."""
 
 
@@ -74,21 +74,16 @@ def _buckets(draft: Draft, names: Names) -> Iterator[Fault]:
 def _pools(draft: Draft, names: Names) -> Iterator[Fault]:
     versions = sorted(draft.declared.get("versions", ())) or ["YYYY-MM-DD"]
     for key, pool in sorted(draft.pools.items()):
+        if pool.scaling.signal == "jobs":
+            yield from _too_long(
+                ("pools", key), key, names.scale_set(key), naming.SCALE_SET_LIMIT, "a runner scale set"
+            )
         made = [names.template(key, version) for version in versions]
         for region in pool.regions:
             # A VM's name is the runner's too; 63 of Compute Engine is the tighter limit (GitHub's is 64).
             made.append(names.group(key, region, ()))
             made.append(names.vm_base(key, region) + "-" + "x" * (naming.VM_SUFFIX - 1))
-        longest = max(made, key=len)
-        if len(longest) > naming.COMPUTE_LIMIT:
-            room = len(key) - (len(longest) - naming.COMPUTE_LIMIT)
-            fix = f"rename it to {key[:room].rstrip('-')}" if room >= 1 else "shorten google.name_prefix"
-            yield Fault(
-                ("pools", key),
-                f"{show(key)}, which makes {longest} of {len(longest)} characters",
-                f"at most {naming.COMPUTE_LIMIT} for a Compute Engine name, so {max(room, 0)} for this key",
-                fix,
-            )
+        yield from _too_long(("pools", key), key, max(made, key=len), naming.COMPUTE_LIMIT, "a Compute Engine name")
 
 
 def _images(draft: Draft, names: Names) -> Iterator[Fault]:
@@ -96,9 +91,13 @@ def _images(draft: Draft, names: Names) -> Iterator[Fault]:
         for key in sorted(pins.images):
             at = ("versions", version, "images", key)
             yield from key_fault(at, key)
-            name = names.image(key, version)
-            if len(name) > naming.COMPUTE_LIMIT:
-                room = len(key) - (len(name) - naming.COMPUTE_LIMIT)
-                fix = f"rename it to {key[:room].rstrip('-')}" if room >= 1 else "shorten google.name_prefix"
-                allowed = f"at most {naming.COMPUTE_LIMIT} for a Compute Engine name, so {max(room, 0)} for this key"
-                yield Fault(at, f"{show(key)}, which makes {name} of {len(name)} characters", allowed, fix)
+            yield from _too_long(at, key, names.image(key, version), naming.COMPUTE_LIMIT, "a Compute Engine name")
+
+
+def _too_long(at: Path, key: str, name: str, limit: int, what: str) -> Iterator[Fault]:
+    """The fault of a key that makes a name above its limit, with a key that fits."""
+    if len(name) > limit:
+        room = len(key) - (len(name) - limit)
+        fix = f"rename it to {key[:room].rstrip('-')}" if room >= 1 else "shorten google.name_prefix"
+        allowed = f"at most {limit} for {what}, so {max(room, 0)} for this key"
+        yield Fault(at, f"{show(key)}, which makes {name} of {len(name)} characters", allowed, fix)

@@ -7,12 +7,14 @@ from collections.abc import Iterator
 
 from fleet.catalog.offers import offered_zones
 from fleet.catalog.regions import ZONES
+from fleet.checks.jobs import job_faults
 from fleet.checks.schedules import schedule_faults
+from fleet.checks.standby import standby_faults
 from fleet.draft import Draft
 from fleet.errors import Fault, Path, one_of, show, unknown_name
 from fleet.group import zone_name
 from fleet.schema.machine_class import MachineClass
-from fleet.schema.pool import CanaryInstances, CanaryRegions, PoolSettings, RegionSize, ScheduleScaling
+from fleet.schema.pool import CanaryInstances, CanaryRegions, JobsScaling, PoolSettings, RegionSize, ScheduleScaling
 
 _RUNNER_LABEL = re.compile(r"[^\s,][^,\n]{0,254}")
 
@@ -34,12 +36,11 @@ def pool_faults(draft: Draft) -> Iterator[Fault]:
                 yield Fault((*at, "labels"), show(label), allowed, "rename it")
         for region, size in pool.regions.items():
             yield from _region((*at, "regions", region), region, size, pool, machine_class, draft)
-        most = sum(size.max for size in pool.regions.values())
-        if pool.scaling.signal == "jobs" and pool.scaling.idle > most:
-            allowed = f"at most the pool's maximum, {most}"
-            yield Fault((*at, "scaling", "idle"), show(pool.scaling.idle), allowed, f"write {most} or less")
+        if isinstance(pool.scaling, JobsScaling):
+            yield from job_faults(at, pool, pool.scaling)
         if isinstance(pool.scaling, ScheduleScaling):
             yield from schedule_faults((*at, "scaling", "schedules"), pool, pool.scaling)
+        yield from standby_faults(at, pool, machine_class)
         yield from _canary((*at, "canary"), pool, machine_class)
         yield from _pins(at, pool, machine_class, draft)
 

@@ -22,6 +22,7 @@ class JobsScaling(Model):
 
     signal: Literal["jobs"]
     idle: int = Field(default=0, ge=0, le=2000, description="VMs kept waiting for jobs, 0 to 2000")
+    region_order: Names = Field(default=(), description="regions of this pool, in the order in which they grow")
 
 
 class CpuScaling(Model):
@@ -94,6 +95,21 @@ Canary = Annotated[
 ]
 
 
+class Standby(Model):
+    """VMs that each group of the pool keeps besides those that run, and takes first when it grows.
+
+    Two zeros give up a reserve that a group has; a group whose `max` is 0 keeps none.
+    """
+
+    suspended: int = Field(default=0, ge=0, le=2000, description="VMs of each group, 0 to 2000")
+    stopped: int = Field(default=0, ge=0, le=2000, description="VMs of each group, 0 to 2000")
+
+    @property
+    def vms(self) -> int:
+        """All of them."""
+        return self.suspended + self.stopped
+
+
 class PoolSettings(Model):
     """What a label set addresses. Its key in the YAML is its name everywhere."""
 
@@ -101,5 +117,6 @@ class PoolSettings(Model):
     machine_class: str = Field(description="a machine class")
     regions: dict[str, RegionSize] = Field(min_length=1)
     scaling: Scaling
+    standby: Standby | None = Field(default=None, description="{suspended: n, stopped: n}, VMs of each group")
     canary: Canary | None = None
     labels: Names = Field(default=(), description="further runner labels")

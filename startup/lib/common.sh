@@ -119,7 +119,7 @@ claim() {
 }
 
 # call METHOD URL AUDIENCE REPLY_FILE BUDGET_SECONDS: a request that carries this VM's identity. Sets STATUS, 000 where
-# there was no answer. Tries again what may pass: no answer, 408, 425, 429, 5xx. True for 2xx, false for all else.
+# there was no answer. Tries again what may pass: no answer, 408, 429, 5xx. True for 2xx, false for all else.
 # Takes at most BUDGET_SECONDS and 15 s.
 call() {
   local method="$1" url="$2" audience="$3" reply="$4" BACKOFF=1 LEFT="$5" token most
@@ -134,7 +134,7 @@ call() {
     fi
     case "$STATUS" in
       2??) return 0 ;;
-      000 | 408 | 425 | 429 | 5??) pause "$method $url: HTTP $STATUS" || return 1 ;;
+      000 | 408 | 429 | 5??) pause "$method $url: HTTP $STATUS" || return 1 ;;
       *) return 1 ;;
     esac
   done

@@ -67,6 +67,7 @@ class Facts:
     """What one look at the machine found. Durations in seconds."""
 
     uptime_seconds: float
+    """Since the kernel's start, or since the group last held this VM in reserve."""
     boot_deadline_seconds: float
     listened: bool
     """The file `listener` is there: this VM has listened for a job since its boot."""
@@ -122,6 +123,7 @@ class Watcher:
         self._sample_seconds = sample_seconds
         self._clock = clock
         self._gone_since: float | None = None
+        self._reserved_until = 0.0
         self._latest: tuple[Facts, float] | None = None
 
     def start(self) -> None:
@@ -155,8 +157,10 @@ class Watcher:
             self._gone_since = None
         elif self._gone_since is None:
             self._gone_since = now
+        if (self._run_dir / "standby").exists():
+            self._reserved_until = now
         return Facts(
-            uptime_seconds=now,
+            uptime_seconds=now - self._reserved_until,
             boot_deadline_seconds=_number(self._text("attributes/runner-boot-deadline-seconds"), LONGEST_BOOT_SECONDS),
             listened=listened,
             listener_pid=pid,

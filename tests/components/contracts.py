@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import ast
+import collections.abc
 import dataclasses
 import importlib
 import inspect
 import pkgutil
 import re
+import typing
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, cast
@@ -194,7 +196,8 @@ def nothing_is_made_inside_an_apply(name: str, source: str) -> Iterator[str]:
 def names_are_made_elsewhere(name: str, source: str) -> Iterator[str]:
     """A physical name written in a component would escape the limits that `fleet.naming` keeps."""
     for node in ast.walk(ast.parse(source)):
-        if not isinstance(node, ast.Call) or _name(node).endswith("VersionArgs"):
+        # A version's name is within its group, and an alias is a former name of the engine's.
+        if not isinstance(node, ast.Call) or _name(node).endswith("VersionArgs") or _name(node) == "pulumi.Alias":
             continue
         for keyword in node.keywords:
             if keyword.arg in {"name", "account_id", "secret_id"} and isinstance(
@@ -220,8 +223,9 @@ def _real(inventory: Inventory) -> Iterator[Resource]:
 
 
 def _takes_labels(resource: Resource) -> bool:
+    """Whether it takes Google's labels; a metric's, which are a list, say by what its values are told apart."""
     return any(
-        "labels" in sdk_types.resource_types(cls)
+        typing.get_origin(sdk_types.resource_types(cls).get("labels")) is collections.abc.Mapping
         for cls in _subclasses(pulumi.CustomResource)
         if getattr(cls, "pulumi_type", None) == resource.type
     )

@@ -20,6 +20,7 @@ INVOKER = "gcp:cloudrunv2/serviceIamMember:ServiceIamMember"
 PROJECT_GRANT = "gcp:projects/iAMMember:IAMMember"
 ROLE = "gcp:projects/iAMCustomRole:IAMCustomRole"
 LEVELS = ("minimal", "basic")
+ROLES = ("broker", "deleter", "listener", "reconciler")
 NOT_FOR_RUNNERS = ("secretmanager", "compute", "iam", "run.admin", "cloudfunctions", "owner", "editor", "storage.admin")
 
 
@@ -35,17 +36,55 @@ def test_a_function_has_its_listed_permissions_and_its_records_alone(prod, servi
         (grant.type.rpartition(":")[2], grant.inputs["role"]) for grant in grants_of(prod, f"{service.role}-account")
     }
     expected = {("IAMMember", f"${{{service.role}-role.name}}"), ("BucketIAMMember", "roles/storage.objectUser")}
-    if service.reads_app_key:
+    if service.app_key:
         expected.add(("SecretIamMember", "roles/secretmanager.secretAccessor"))
+    if service.reads:
+        expected.add(("BucketIAMMember", "roles/storage.objectViewer"))
     assert granted == expected
-    [records] = [grant for grant in grants_of(prod, f"{service.role}-account") if "bucket" in grant.inputs]
-    assert records.inputs["bucket"] == f"iree-oss-gh-runner-{service.role}"
 
 
-def test_the_broker_alone_reads_the_app_key(prod):
-    assert [service.role for service in services.SERVICES if service.reads_app_key] == ["broker"]
-    readers = [resource for resource in prod.resources if "secretId" in resource.inputs and "member" in resource.inputs]
-    assert [reader.inputs["member"] for reader in readers] == ["${broker-account.member}"]
+def test_a_function_reads_and_changes_the_records_that_its_service_names_and_no_others(prod):
+    buckets = {role: f"iree-oss-gh-runner-{role}" for role in ROLES}
+    granted = {
+        (role, grant.inputs["bucket"], grant.inputs["role"])
+        for role in ROLES
+        for grant in grants_of(prod, f"{role}-account")
+        if "bucket" in grant.inputs
+    }
+    viewer, user = "roles/storage.objectViewer", "roles/storage.objectUser"
+    assert granted == {
+        *((role, buckets[role], user) for role in ROLES),
+        ("broker", buckets["listener"], viewer),
+        ("deleter", buckets["listener"], viewer),
+        ("reconciler", buckets["listener"], viewer),
+        ("reconciler", buckets["broker"], user),
+        ("reconciler", buckets["deleter"], user),
+    }
+
+
+def test_records_that_are_written_every_few_seconds_leave_no_copies(prod):
+    for role in ROLES:
+        assert prod.named(f"{role}-records").inputs["softDeletePolicy"] == {"retentionDurationSeconds": 0}
+
+
+def test_three_functions_read_the_app_key_each_by_a_grant_of_its_name(prod):
+    readers = {
+        resource.name: resource.inputs["member"]
+        for resource in prod.resources
+        if "secretId" in resource.inputs and "member" in resource.inputs
+    }
+    assert readers == {
+        "app-key-read-by-broker": "${broker-account.member}",
+        "app-key-read-by-listener": "${listener-account.member}",
+        "app-key-read-by-reconciler": "${reconciler-account.member}",
+    }
+
+
+def test_the_brokers_grant_keeps_its_former_name_as_an_alias(prod):
+    """Made anew it would be deleted after it was made, and with it what the broker may read."""
+    assert "aliases" not in prod.named("app-key-read-by-listener").options
+    [former] = prod.named("app-key-read-by-broker").options["aliases"]
+    assert former.endswith("::app-key-read")
 
 
 @pytest.mark.parametrize("level", LEVELS)
@@ -67,17 +106,19 @@ def test_no_runner_writes_another_levels_bucket_or_a_functions_records(prod, lev
     assert written <= own
 
 
-def test_runners_alone_may_call_a_function_and_from_the_projects_networks_alone(prod):
+def test_runners_or_the_clock_alone_may_call_a_function_and_from_within_the_project_alone(prod):
     for function in prod.of_type(FUNCTION):
         config = function.inputs["serviceConfig"]
         assert config["ingressSettings"] == "ALLOW_INTERNAL_ONLY"
         callers = [grant for grant in prod.of_type(INVOKER) if grant.inputs["name"] == function.inputs["name"]]
-        assert {grant.inputs["member"] for grant in callers} == {f"${{{level}-account.member}}" for level in LEVELS}
+        by_the_clock = function.inputs["name"] in {"gh-runner-listener", "gh-runner-reconciler"}
+        expected = ["scheduler"] if by_the_clock else LEVELS
+        assert {grant.inputs["member"] for grant in callers} == {f"${{{name}-account.member}}" for name in expected}
         assert {grant.inputs["role"] for grant in callers} == {"roles/run.invoker"}
 
 
 def test_nobody_else_is_granted_anything(prod):
-    known = {f"${{{name}-account.member}}" for name in (*LEVELS, "broker", "deleter", "builds")}
+    known = {f"${{{name}-account.member}}" for name in (*LEVELS, *ROLES, "scheduler", "builds")}
     assert {resource.inputs["member"] for resource in prod.resources if "member" in resource.inputs} == known
 
 

@@ -162,23 +162,25 @@ def test_other_zones_are_another_group_and_vm_names_stay(prod, prod_config, rehe
     assert before["baseInstanceName"] == after["baseInstanceName"] == "gh-runner-presubmit-cpu-us-west1"
 
 
-def test_a_group_is_made_before_the_one_it_replaces_goes_and_so_is_its_autoscaler(prod):
+def test_a_group_is_made_before_the_one_it_replaces_goes_and_so_is_its_autoscaler(mixed):
     """With a name given, the provider would delete first; the engine was seen to."""
-    for resource in (*prod.of_type(GROUP), *prod.of_type(AUTOSCALER)):
+    for resource in (*mixed.of_type(GROUP), *mixed.of_type(AUTOSCALER)):
         assert resource.options["delete_before_replace"] is False
-    for autoscaler in prod.of_type(AUTOSCALER):
-        group = prod.named(autoscaler.name.replace("-autoscaler", "-group"))
+    assert mixed.of_type(AUTOSCALER)
+    for autoscaler in mixed.of_type(AUTOSCALER):
+        group = mixed.named(autoscaler.name.replace("-autoscaler", "-group"))
         assert autoscaler.inputs["name"] == group.inputs["name"], "another group has another autoscaler"
         assert autoscaler.inputs["target"] == f"${{{group.name}.id}}"
 
 
-def test_only_cpu_and_schedule_pools_have_autoscalers(prod):
-    pools = {autoscaler.name.rsplit("-us-", 1)[0] for autoscaler in prod.of_type(AUTOSCALER)}
-    assert pools == {"presubmit-cpu", "postsubmit-cpu", "presubmit-arm64", "postsubmit-arm64"}
+def test_only_cpu_and_schedule_pools_have_autoscalers(prod, mixed):
+    pools = {autoscaler.name.rsplit("-us-", 1)[0] for autoscaler in mixed.of_type(AUTOSCALER)}
+    assert pools == {"presubmit-cpu"}
+    assert not prod.of_type(AUTOSCALER), "every pool follows jobs"
 
 
-def test_an_autoscaler_only_grows_its_group(prod):
-    for autoscaler in prod.of_type(AUTOSCALER):
+def test_an_autoscaler_only_grows_its_group(mixed):
+    for autoscaler in mixed.of_type(AUTOSCALER):
         policy = autoscaler.inputs["autoscalingPolicy"]
         assert policy["mode"] == "ONLY_SCALE_OUT"
         assert policy["cpuUtilization"] == {"target": 0.6}
@@ -201,13 +203,46 @@ def test_a_schedule_becomes_scaling_schedules_without_a_cpu_target(prod_config, 
     ]
 
 
-def test_pulumi_keeps_the_size_of_fixed_groups_alone(prod, prod_config, rehearse_edited):
-    assert "ignore_changes" not in prod.named("presubmit-gpu-us-west1-group").options
-    assert prod.named("presubmit-cpu-us-west1-group").options["ignore_changes"] == ["targetSize"]
-    edited_pool(prod_config, "presubmit-cpu", scaling={"signal": "jobs", "idle": 1})
-    by_jobs = rehearse_edited(prod_config)
-    assert by_jobs.named("presubmit-cpu-us-west1-group").options["ignore_changes"] == ["targetSize"]
-    assert not [a for a in by_jobs.of_type(AUTOSCALER) if a.name.startswith("presubmit-cpu-")]
+def test_pulumi_keeps_the_size_of_fixed_groups_alone(mixed):
+    fixed = mixed.named("presubmit-gpu-us-west1-group")
+    assert "ignore_changes" not in fixed.options
+    assert fixed.inputs["targetSize"] == 2
+    for by_others in ("presubmit-cpu-us-west1-group", "postsubmit-cpu-us-west1-group"):
+        assert mixed.named(by_others).options["ignore_changes"] == ["targetSize"]
+
+
+def test_a_group_that_follows_jobs_is_made_empty(prod):
+    assert {group.inputs["targetSize"] for group in prod.of_type(GROUP)} == {0}
+
+
+def test_a_group_keeps_a_reserve_only_where_its_pool_asks_for_one(prod, prod_config, prod_settings, rehearse_edited):
+    reserve = {"standbyPolicy", "targetSuspendedSize", "targetStoppedSize"}
+    assert not any(reserve & group.inputs.keys() for group in prod.of_type(GROUP))
+    size = prod_config[POOLS]["presubmit-cpu"]["regions"]["us-west1"]
+    edited = edited_pool(prod_config, "presubmit-cpu", standby={"stopped": 2})
+    kept = rehearse_edited(edited)
+    others = [group for group in kept.of_type(GROUP) if not group.name.startswith("presubmit-cpu-")]
+    assert others
+    assert not any(reserve & group.inputs.keys() for group in others)
+    group = kept.named("presubmit-cpu-us-west1-group")
+    assert {key: group.inputs[key] for key in reserve} == {
+        "standbyPolicy": {"mode": "SCALE_OUT_POOL", "initialDelaySec": prod_settings.lifecycle.boot_deadline_seconds},
+        "targetSuspendedSize": 0,
+        "targetStoppedSize": 2,
+    }
+    assert group.options["ignore_changes"] == ["targetSize"]
+    size["max"] = 0
+    switched_off = rehearse_edited(edited).named("presubmit-cpu-us-west1-group")
+    assert (switched_off.inputs["targetSuspendedSize"], switched_off.inputs["targetStoppedSize"]) == (0, 0)
+
+
+def test_a_pool_says_how_demand_grows_it_and_one_that_follows_none_says_nothing(mixed):
+    assert mixed.named("postsubmit-cpu").outputs["demand"] == {
+        "idle": 1,
+        "order": ["us-west1", "us-central1"],
+        "max": {"us-west1": 10, "us-central1": 10},
+    }
+    assert not mixed.named("presubmit-cpu").outputs.get("demand")
 
 
 def test_a_canary_takes_its_count_and_stable_the_rest(with_canary, rehearse_edited):

@@ -69,7 +69,8 @@ def test_no_role_of_a_runner_lets_it_delete_overwrite_or_list_artifacts(prod):
 
 
 def test_no_runner_reads_the_github_apps_key(prod):
-    assert [grant.inputs["member"] for grant in prod.of_type(SECRET_GRANT)] == ["${broker-account.member}"]
+    readers = {grant.inputs["member"] for grant in prod.of_type(SECRET_GRANT)}
+    assert readers == {f"${{{role}-account.member}}" for role in ("broker", "listener", "reconciler")}
 
 
 def test_no_identity_serves_two_levels_of_vms(prod):

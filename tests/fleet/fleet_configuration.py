@@ -52,6 +52,7 @@ def valid() -> dict[str, Any]:
             "healing_initial_delay_seconds": 900,
             "max_run_seconds": 86400,
         },
+        "reconciler": {"dry_run": False, "most_percent": 20},
         "rollout": {"stable": STABLE, "canary": CANARY, "keep": []},
         "machine_classes": {
             "cpu": {"machine_type": "n1-standard-96", "arch": "x64", "disk_gb": 1000, "disk_type": "pd-ssd"},

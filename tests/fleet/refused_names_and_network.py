@@ -10,6 +10,7 @@ from refusal_row import Row
 EAST: Final = "network.regions.us-east1"
 BUCKET: Final = "trust_levels.basic.artifacts.bucket"
 LONG_POOL: Final = "pools.presubmit-with-a-name-that-nobody-can-remember"
+LONG_JOBS: Final = "pools.presubmit-cpu-that-builds-compilerss"
 _POOL: Final = {**valid()["pools"]["presubmit-cpu"], "labels": ["another"]}
 
 ROWS: Final = (
@@ -36,6 +37,18 @@ ROWS: Final = (
     Row("a range too small", {EAST: "10.30.16.0/30"}, EAST, ("/29 or larger",)),
     Row("an egress nobody has", {"network.egress": "none"}, "network.egress", ("external_ip or nat",)),
     Row("a pool's name that is too long", {LONG_POOL: _POOL}, LONG_POOL, ("at most 63", "rename it to presubmit-with")),
+    Row(
+        "a pool's name that is too long for its scale set",
+        {
+            LONG_JOBS: {
+                **_POOL,
+                "regions": {"us-central1": {"zones": ["a"], "min": 0, "max": 1}},
+                "scaling": {"signal": "jobs"},
+            }
+        },
+        LONG_JOBS,
+        ("at most 45 for a runner scale set, so 35", "rename it to presubmit-cpu-that-builds-compiler"),
+    ),
     Row(
         "an upper-case pool",
         {"pools.Presubmit_CPU": _POOL},
@@ -122,6 +135,24 @@ ROWS: Final = (
         {"google.quotas.us-wset1": {"vcpu": 1}},
         "google.quotas.us-wset1",
         ("us-west1",),
+    ),
+    Row(
+        "a reconciler that may take more than a pool has",
+        {"reconciler.most_percent": 101},
+        "reconciler.most_percent",
+        ("saw 101", "1 to 100"),
+    ),
+    Row(
+        "a reconciler that may take nothing",
+        {"reconciler.most_percent": 0},
+        "reconciler.most_percent",
+        ("saw 0", "1 to 100"),
+    ),
+    Row(
+        "a dry run in words",
+        {"reconciler.dry_run": "no"},
+        "reconciler.dry_run",
+        ('saw "no"', "true, or false where the reconciler may act"),
     ),
     Row("a missing section", {"network": DELETE}, "network", ("saw nothing", "add network")),
 )

@@ -13,6 +13,19 @@ GPU_WEST: Final = "pools.presubmit-gpu.regions.us-west1"
 A100: Final = "pools.presubmit-a100"
 WORKDAY: Final = "pools.postsubmit-cpu.scaling.schedules.workday"
 
+ARM: Final = "pools.presubmit-arm64"
+JOBS: Final[dict[str, Any]] = {
+    f"{POOL}.scaling": {"signal": "jobs"},
+    **{f"{POOL}.regions.{region}.min": 0 for region in ("us-central1", "us-west1")},
+}
+"""What makes the pool follow jobs."""
+
+GPU: Final = "pools.presubmit-gpu"
+GPU_JOBS: Final[dict[str, Any]] = {
+    f"{GPU}.scaling": {"signal": "jobs"},
+    **{f"{GPU}.regions.{region}.min": 0 for region in valid()["pools"]["presubmit-gpu"]["regions"]},
+}
+
 _TWIN: Final[dict[str, Any]] = {**valid()["pools"]["presubmit-cpu"], "labels": []}
 
 ROWS: Final = (
@@ -116,10 +129,83 @@ ROWS: Final = (
     ),
     Row(
         "more idle VMs than a pool of two regions may have",
-        {f"{POOL}.scaling": {"signal": "jobs", "idle": 21}},
+        {**JOBS, f"{POOL}.scaling.idle": 21},
         f"{POOL}.scaling.idle",
         ("saw 21", "maximum, 20"),
     ),
+    Row(
+        "a minimum where jobs size the group",
+        {f"{ARM}.regions.us-central1.min": 2},
+        f"{ARM}.regions.us-central1.min",
+        ("saw 2", "0 with the jobs signal", "write min: 0, and 2 as the pool's scaling.idle"),
+    ),
+    Row(
+        "a minimum above the maximum where jobs size the group",
+        {f"{ARM}.regions.us-central1.min": 6},
+        f"{ARM}.regions.us-central1.min",
+        ("saw 6", "at most max, which is 5"),
+    ),
+    Row(
+        "a region that the pool lacks in the order of growth",
+        {**JOBS, f"{POOL}.scaling.region_order": ["us-wset1"]},
+        f"{POOL}.scaling.region_order",
+        ('"us-wset1"', "region of this pool: us-central1, us-west1", "did you mean us-west1?"),
+    ),
+    Row(
+        "one region twice in the order of growth",
+        {**JOBS, f"{POOL}.scaling.region_order": ["us-west1", "us-central1", "us-west1"]},
+        f"{POOL}.scaling.region_order",
+        ("us-west1 twice", "each region once", "remove one"),
+    ),
+    Row(
+        "an order of growth without the jobs signal",
+        {f"{POOL}.scaling.region_order": ["us-west1"]},
+        f"{POOL}.scaling.region_order",
+        ("the unknown key region_order",),
+    ),
+    Row(
+        "a reserve where no job sizes the group",
+        {f"{POOL}.standby": {"stopped": 1}},
+        f"{POOL}.standby",
+        ("none with the cpu signal", "choose the signal jobs"),
+    ),
+    Row(
+        "a reserve of VMs with a GPU",
+        {**GPU_JOBS, f"{GPU}.standby": {"stopped": 1}},
+        f"{GPU}.standby",
+        ('"stopped": 1', "none for a class with a GPU", "remove standby"),
+    ),
+    Row(
+        "a reserve of VMs with Local SSDs",
+        {**JOBS, "machine_classes.cpu.local_ssd_count": 1, f"{POOL}.standby": {"stopped": 1}},
+        f"{POOL}.standby",
+        ("none for a class with Local SSDs", "remove standby"),
+    ),
+    Row(
+        "suspended VMs with more memory than can be suspended",
+        {**JOBS, f"{POOL}.standby": {"suspended": 2, "stopped": 1}},
+        f"{POOL}.standby.suspended",
+        ("saw 2 VMs of 360 GB", "up to 208 GB", "write them as stopped"),
+    ),
+    Row(
+        "a reserve larger than its group ever gets",
+        {f"{ARM}.standby": {"suspended": 3, "stopped": 3}},
+        f"{ARM}.standby",
+        ("us-central1's max, 5, in all", "write 5 or less"),
+    ),
+    Row(
+        "a reserve of less than nothing",
+        {f"{ARM}.standby": {"suspended": -1}},
+        f"{ARM}.standby.suspended",
+        ("saw -1", "VMs of each group, 0 to 2000"),
+    ),
+    Row(
+        "a reserve of a kind nobody knows",
+        {f"{ARM}.standby": {"hibernated": 1}},
+        f"{ARM}.standby.hibernated",
+        ("unknown key",),
+    ),
+    Row("a reserve without its kind", {f"{ARM}.standby": 2}, f"{ARM}.standby", ("{suspended: n, stopped: n}",)),
     Row("a cron of words", {f"{WORKDAY}.cron": "every weekday"}, f"{WORKDAY}.cron", ("five cron fields", "minute")),
     Row("a cron of six fields", {f"{WORKDAY}.cron": "0 0 8 * * 1-5"}, f"{WORKDAY}.cron", ("five cron fields",)),
     Row(

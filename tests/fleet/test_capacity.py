@@ -23,13 +23,20 @@ def test_pools_of_one_region_add_up(settings: Settings):
     assert dict(central.gpu) == {"nvidia-tesla-t4": 2, "nvidia-tesla-a100": 1}
 
 
-def test_the_floor_is_every_group_at_its_minimum(settings: Settings):
-    floor = by_region(settings.sized_groups(), "min")
+def test_at_rest_every_group_has_its_minimum_and_a_pool_that_follows_jobs_its_idle_vms(settings: Settings):
+    floor = by_region(settings.sized_groups(), "rest")
     assert {region: capacity.vms for region, capacity in floor.items()} == {
-        "us-central1": 4,
+        "us-central1": 1 + 2 + 1 + 1,
         "us-east1": 1,
         "us-west1": 3,
     }
+
+
+def test_a_reserve_counts_at_the_peak_since_its_vms_boot_as_any_other_and_not_at_rest():
+    raw = changed({"pools.presubmit-arm64.standby": {"suspended": 2, "stopped": 1}})
+    groups = list(settings_of(raw).sized_groups())
+    assert by_region(groups, "max")["us-central1"].vms == 10 + 2 + 1 + (5 + 2 + 1) + 8
+    assert by_region(groups, "rest")["us-central1"].vms == 1 + 2 + 1 + 1
 
 
 def test_regions_come_sorted(settings: Settings):

@@ -105,7 +105,9 @@ SCHEDULE = {"workday": {"cron": "0 8 * * 1-5", "duration_seconds": 3600, "min": 
     ],
 )
 def test_an_autoscaler_sizes_groups_by_cpu_or_the_clock_only(scaling: dict[str, Any], *, autoscaled: bool):
-    for group in groups("presubmit-cpu", scaling=scaling).values():
+    smallest = 0 if scaling["signal"] == "jobs" else 1
+    sizes = {f"regions.{region}.min": smallest for region in ("us-central1", "us-west1")}
+    for group in groups("presubmit-cpu", **sizes, scaling=scaling).values():
         assert group.autoscaled is autoscaled
         assert group.fixed_size is None, "a size that Pulumi keeps would fight with whoever sizes the group"
 
@@ -119,3 +121,42 @@ def test_a_fixed_group_has_its_size_and_no_autoscaler():
 def test_a_fixed_group_may_be_parked_at_zero():
     parked = groups("presubmit-gpu", **{"regions.us-west1": {"zones": ["a"], "min": 0, "max": 0}})["us-west1"]
     assert parked.fixed_size == 0, "0 is a size, and not the absence of one"
+
+
+# Demand --------------------------------------------------------------------------------------------------------------
+
+NONE = {"regions.us-central1.min": 0, "regions.us-west1.min": 0}
+
+
+def by_jobs(**scaling: Any) -> dict[str, Group]:
+    """The groups of presubmit-cpu, two regions of 10 VMs, when it follows jobs."""
+    return groups("presubmit-cpu", **NONE, scaling={"signal": "jobs", **scaling})
+
+
+def test_demand_grows_the_regions_that_a_pool_orders_first_and_the_others_by_name():
+    ranks = {region: group.rank for region, group in by_jobs(region_order=["us-west1"]).items()}
+    assert ranks == {"us-west1": 0, "us-central1": 1}
+
+
+def test_without_an_order_regions_grow_by_name():
+    assert [group.rank for group in by_jobs().values()] == [0, 1]
+
+
+@pytest.mark.parametrize(
+    ("idle", "west", "central"),
+    [
+        pytest.param(0, 0, 0, id="none"),
+        pytest.param(3, 3, 0, id="within the first region"),
+        pytest.param(10, 10, 0, id="as many as the first region holds"),
+        pytest.param(13, 10, 3, id="more than the first region holds"),
+        pytest.param(20, 10, 10, id="all that the pool may have"),
+    ],
+)
+def test_idle_vms_rest_in_the_regions_that_grow_first(idle: int, west: int, central: int):
+    made = by_jobs(idle=idle, region_order=["us-west1", "us-central1"])
+    assert {region: group.at_rest for region, group in made.items()} == {"us-west1": west, "us-central1": central}
+
+
+def test_a_group_that_follows_no_jobs_rests_at_its_minimum():
+    assert [group.at_rest for group in groups("presubmit-cpu").values()] == [1, 1]
+    assert [group.at_rest for group in groups("presubmit-gpu").values()] == [2, 2]

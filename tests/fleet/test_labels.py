@@ -57,6 +57,12 @@ def test_a_runner_also_says_which_version_it_is(settings: Settings):
     assert extra == version_labels(CANARY, "2.337.0") == ("runner-version=2.337.0", f"template-version={CANARY}")
 
 
+def test_a_runner_of_a_scale_set_has_the_sets_labels_and_no_others(settings: Settings):
+    # One list for all its runners, so no version stands in it; the set's own name always does.
+    mine = settings.runner_labels("presubmit-arm64", CANARY)
+    assert mine == (*settings.addressable_labels("presubmit-arm64"), "gh-runner-presubmit-arm64")
+
+
 def test_no_job_for_one_pool_can_land_on_another(settings: Settings):
     sets = {pool: {label.lower() for label in settings.addressable_labels(pool)} for pool in settings.pools}
     assert not [(one, two) for one in sets for two in sets if one != two and sets[one] <= sets[two]]

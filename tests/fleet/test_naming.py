@@ -17,6 +17,7 @@ from fleet.naming import (
     COMPUTE_LIMIT,
     HASH_CHARACTERS,
     RUNNER_LIMIT,
+    SCALE_SET_LIMIT,
     VM_SUFFIX,
     Names,
     short_hash,
@@ -47,6 +48,7 @@ def matrix() -> Iterator[Cell]:
 
 def test_the_limits_are_those_of_google_and_github():
     assert (COMPUTE_LIMIT, ACCOUNT_MINIMUM, ACCOUNT_LIMIT, BUCKET_LIMIT, RUNNER_LIMIT) == (63, 6, 30, 63, 64)
+    assert SCALE_SET_LIMIT == 45
     assert len("-xxxx") == VM_SUFFIX
 
 
@@ -77,6 +79,17 @@ def test_every_template_and_image_fits_with_the_longest_version_id():
     images = {names.image(pool.rpartition("-")[2], LONGEST_VERSION) for names, pool, _ in matrix()}
     assert max(map(len, templates | images)) <= 63
     assert not [name for name in templates | images if not RFC1035.fullmatch(name)]
+
+
+def test_every_scale_set_fits_and_no_two_share_a_name():
+    sets = {names.scale_set(pool) for names, pool, _ in matrix()}
+    assert len(sets) == len(PREFIXES) * len(POOLS)
+    assert max(map(len, sets)) <= 45
+
+
+def test_two_environments_of_one_project_count_apart():
+    made = {Names(prefix=prefix, project="iree-oss").metric("jobs") for prefix in PREFIXES}
+    assert made == {"gh-runner/jobs", "gh-runner-testing/jobs"}
 
 
 @pytest.mark.parametrize("prefix", PREFIXES)

@@ -22,6 +22,7 @@ from pydantic import ValidationError
 from fleet.draft import OPTIONAL, SECTIONS
 from fleet.errors import ConfigError
 from fleet.schema.project import Lifecycle
+from fleet.schema.reconciler import ReconcilerSettings
 from fleet.settings import Settings, load, read
 
 POOL = "pools.presubmit-cpu"
@@ -52,11 +53,12 @@ def test_reading_a_section_at_a_time_gives_the_same_settings(settings: Settings)
     assert read(sections.get, environment="prod", tree_bundle=TREE_BUNDLE) == settings
 
 
-def test_only_the_time_limits_may_be_left_out():
+def test_only_the_time_limits_and_the_reconcilers_may_be_left_out():
     for section in SECTIONS:
         expected = [] if section in OPTIONAL else [section]
         assert [path for path in paths(changed({section: DELETE})) if path == section] == expected
-    assert settings_of(changed({"lifecycle": DELETE})).lifecycle == Lifecycle()
+    bare = settings_of(changed({"lifecycle": DELETE, "reconciler": DELETE}))
+    assert (bare.lifecycle, bare.reconciler) == (Lifecycle(), ReconcilerSettings())
 
 
 def test_a_section_that_is_null_is_not_taken_for_a_missing_one():
@@ -70,6 +72,14 @@ def test_a_pool_has_every_version_with_an_image_for_its_class():
     settings = settings_of(raw)
     assert settings.pool_versions("presubmit-arm64") == (CANARY,)
     assert settings.pool_versions("presubmit-a100") == (STABLE, CANARY), "the a100 class boots the gpu image"
+
+
+def test_a_pools_boot_images_are_those_of_its_classs_key(settings: Settings):
+    assert settings.pool_images("presubmit-a100") == (("gpu", STABLE), ("gpu", CANARY))
+
+
+def test_nobody_who_says_nothing_has_a_reconciler_that_acts():
+    assert settings_of(changed({"reconciler": {}})).reconciler.dry_run is True
 
 
 def test_images_are_made_for_keys_that_a_pool_uses():

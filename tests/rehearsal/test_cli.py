@@ -27,8 +27,8 @@ def test_json_is_the_contract_and_nothing_else(preview):
     data = json.loads(done.stdout)
     assert list(data) == ["environment", "pools", "versions", "capacity", "resources", "faults", "warnings"]
     pool = data["pools"][0]
-    assert list(pool) == ["key", "trust_level", "machine_class", "signal", "labels", "groups"]
-    assert list(pool["groups"][0]) == ["name", "region", "zones", "shape", "min", "max", "stable", "canary"]
+    assert list(pool) == ["key", "trust_level", "machine_class", "signal", "idle", "labels", "groups"]
+    assert list(pool["groups"][0]) == ["name", "region", "zones", "shape", "min", "max", "rank", "stable", "canary"]
     assert data["environment"] == "prod"
     assert {"id", "runner", "deadline", "state"} <= data["versions"][0].keys()
     assert data["capacity"]["us-west1"]["gpu"] == {"nvidia-tesla-a100": 2, "nvidia-tesla-t4": 4}
@@ -51,18 +51,40 @@ def test_labels_are_those_that_workflows_of_the_original_fleet_name(preview):
         "environment=prod",
         "cpu",
         "machine-type=n1-standard-96",
-        "runner-version=2.337.0",
-        "template-version=2026-11-22",
+        "gh-runner-presubmit-cpu",
     ]
     assert "ARM64" in pools["postsubmit-arm64"]["labels"]
+
+
+def test_a_pools_regions_stand_in_the_order_in_which_demand_grows_them(preview):
+    lines = preview("prod").stdout.splitlines()
+    first = next(number for number, line in enumerate(lines) if line.lstrip().startswith("presubmit-a100 "))
+    regions = [re.search(r"us-\w+", line) for line in lines[first : first + 4]]
+    assert [region[0] for region in regions if region] == ["us-west1", "us-central1", "us-east1", "us-west4"]
+    assert any(re.search(r"presubmit-cpu .* jobs, 1 idle +us-west1 ", line) for line in lines)
+
+
+def test_a_fleet_at_rest_has_its_idle_vms_and_no_others(preview):
+    table = preview("prod").stdout.partition("Capacity, at rest")[2]
+    vms = {line.split()[0]: line.split()[1] for line in table.splitlines() if line.startswith("  us-")}
+    assert vms == {"us-central1": "0", "us-east1": "0", "us-west1": "2", "us-west4": "0"}
+
+
+def test_services_say_who_calls_them_and_who_reads_the_key(preview):
+    services = preview("prod").stdout
+    assert re.search(
+        r"function listener .* called by the clock alone \(0,30 \* \* \* \*; 15,45 \* \* \* \*\)", services
+    )
+    assert re.search(r"function broker .* for runners alone", services)
+    assert "readable by gh-runner-listener, gh-runner-broker, gh-runner-reconciler alone" in services
 
 
 @pytest.mark.usefixtures("committed")
 def test_markdown_says_what_changes_first_and_folds_the_fleet_away(preview, edit):
     edit(
         "Pulumi.prod.yaml",
-        "us-west1: { zones: [a, b, c], min: 1, max: 10 }",
-        "us-west1: { zones: [a, b], min: 1, max: 9 }",
+        "us-west1: { zones: [a, b, c], min: 0, max: 10 }",
+        "us-west1: { zones: [a, b], min: 0, max: 9 }",
     )
     done = preview("prod", "--markdown", "--against", "HEAD")
     assert done.returncode == 0, done.stderr
@@ -74,7 +96,8 @@ def test_markdown_says_what_changes_first_and_folds_the_fleet_away(preview, edit
 
 
 def test_all_faults_come_at_once_with_their_file_and_line_and_no_traceback(preview, edit):
-    edit("Pulumi.prod.yaml", "      scaling: { signal: cpu, target: 0.6, cool_down_seconds: 60 }", "      scalling: 1")
+    scaling = "      scaling: { signal: jobs, idle: 1, region_order: [us-west1, us-central1] }"
+    edit("Pulumi.prod.yaml", scaling, "      scalling: 1")
     edit("Pulumi.prod.yaml", "us-west4: 10.10.48.0/20", "us-west4: 10.10.32.0/20")
     edit(
         "Pulumi.yaml",

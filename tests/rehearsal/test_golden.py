@@ -36,10 +36,26 @@ def test_a_new_machine_type_changes_the_lines_a_reviewer_expects(prod, prod_conf
     assert {line.split()[1] for line in changed if ".zip" in line} == {"asset:", "name:", "object:"}
 
 
-def test_a_new_size_changes_one_line(prod, prod_config, rehearse_edited):
+def test_a_new_size_changes_one_line_of_an_autoscaler_and_what_the_functions_are_told(
+    mixed, mixed_config, rehearse_edited
+):
+    edited = copy.deepcopy(mixed_config)
+    edited["runner-fleet:pools"]["presubmit-cpu"]["regions"]["us-west1"]["max"] = 12
+    changed = lines_that_change(mixed, rehearse_edited(edited))
+    other = [line.split() for line in changed if ".zip" not in line]
+    assert other == [["-", "maxReplicas:", "10"], ["+", "maxReplicas:", "12"]]
+
+
+def test_a_new_size_of_a_pool_that_follows_jobs_changes_one_line_and_what_the_functions_are_told(
+    prod, prod_config, rehearse_edited
+):
     prod_config["runner-fleet:pools"]["presubmit-cpu"]["regions"]["us-west1"]["max"] = 12
     changed = lines_that_change(prod, rehearse_edited(prod_config))
-    assert [line.split() for line in changed] == [["-", "maxReplicas:", "10"], ["+", "maxReplicas:", "12"]]
+    assert [line.split() for line in changed if ".zip" not in line] == [
+        ["-", "us-west1:", "10"],
+        ["+", "us-west1:", "12"],
+    ]
+    assert [line for line in changed if ".zip" in line]
 
 
 def test_a_pool_inserted_in_the_middle_touches_no_other_pools_urn(prod, prod_config, rehearse_edited):

@@ -117,7 +117,13 @@ def test_both_environments_have_the_same_keys_and_other_values(root):
 _SHARED = {"runner-fleet:machine_classes", "runner-fleet:runner_releases", "runner-fleet:versions"}
 
 
-def test_testing_holds_no_vm_until_somebody_asks(root):
+def test_testing_holds_no_vm_until_a_job_asks_for_one(root):
     pools = stack_files.read(root, "testing").sections["pools"]
+    assert {(pool["scaling"]["signal"], pool["scaling"].get("idle", 0)) for pool in pools.values()} == {("jobs", 0)}
     sizes = {(region["min"], region["max"]) for pool in pools.values() for region in pool["regions"].values()}
-    assert sizes == {(0, 0)}
+    assert sizes == {(0, 1)}
+
+
+def test_only_testings_reconciler_acts_before_prods_reports_were_read(root):
+    acts = {stack: not stack_files.read(root, stack).sections["reconciler"]["dry_run"] for stack in ("prod", "testing")}
+    assert acts == {"prod": False, "testing": True}

@@ -203,7 +203,7 @@ def test_a_call_carries_this_vms_identity_and_a_length(vm: Vm) -> None:
     assert asked.headers["Content-Length"] == "0"
 
 
-@pytest.mark.parametrize("status", [408, 425, 429, 503])
+@pytest.mark.parametrize("status", [408, 429, 503])
 def test_a_call_that_may_succeed_later_is_repeated(vm: Vm, status: int) -> None:
     vm.cloud.replies["jit"].extend([Reply(status=status), Reply(status=status)])
     assert call(vm) == "yes 200\n"

@@ -197,6 +197,19 @@ def test_a_listener_that_is_back_starts_the_grace_anew(machine: Machine) -> None
     assert facts_now(watcher).gone_seconds == 0
 
 
+def test_time_in_reserve_is_not_held_against_a_vm(machine: Machine) -> None:
+    now = [10.0]
+    watcher = Watcher(machine.run_dir, machine.runner_dir, proc=machine.proc, clock=lambda: now[0])
+    (machine.run_dir / "standby").touch()
+    now[0] += 100_000
+    assert judge(facts_now(watcher)) == ("starting", True)
+    (machine.run_dir / "standby").unlink()
+    now[0] += 60
+    assert facts_now(watcher).uptime_seconds == 60
+    now[0] += 100_000
+    assert judge(facts_now(watcher)) == ("starting", False)
+
+
 def test_the_boot_deadline_is_the_templates_once_it_is_known(machine: Machine) -> None:
     watcher = Watcher(machine.run_dir, machine.runner_dir, proc=machine.proc)
     assert facts_now(watcher).boot_deadline_seconds == health.LONGEST_BOOT_SECONDS

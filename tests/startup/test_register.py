@@ -161,3 +161,43 @@ def test_a_script_cut_off_long_ago_leaves_nothing_in_the_way(vm: Vm) -> None:
 def test_a_missing_address_of_the_broker_is_named(vm: Vm, cloud: Cloud) -> None:
     del cloud.metadata["instance/attributes/runner-broker-url"]
     fails(vm, 44, "runner-broker-url")
+
+
+# --- in reserve
+
+
+def test_a_vm_in_reserve_asks_again_until_it_is_wanted_however_long_that_takes(vm: Vm, cloud: Cloud) -> None:
+    cloud.replies["jit"].extend([Reply(status=425, body=b'{"error": "standby"}')] * 50)
+    outcome = vm.run("bin/register")
+    assert outcome.status == 0
+    assert vm.pauses_seconds() == [5] * 50, "nothing of its budget is spent, and the pause does not grow"
+    assert outcome.log == ["register: the group holds this VM in reserve", "register: registered as runner 23"]
+    assert {path.name for path in vm.run_dir.iterdir()} == {"attributes", "registration"}
+
+
+def test_a_vm_in_reserve_says_so_on_the_vm(vm: Vm, cloud: Cloud) -> None:
+    vm.fake("sleep", f'[[ -e "{vm.run_dir}/standby" ]] && touch "{vm.root}/said"')
+    cloud.replies["jit"].append(Reply(status=425))
+    assert vm.run("bin/register").status == 0
+    assert (vm.root / "said").exists()
+
+
+def test_a_vm_that_is_stopped_in_reserve_has_not_failed(vm: Vm, cloud: Cloud) -> None:
+    vm.fake("sleep", f'touch "{vm.root}/asleep"\nexec /bin/sleep 2')
+    cloud.replies["jit"].append(Reply(status=425))
+    process = vm.start("bin/register")
+    until = time.monotonic() + 20
+    while not (vm.root / "asleep").exists() and time.monotonic() < until:
+        time.sleep(0.01)
+    process.terminate()
+    process.communicate(timeout=20)
+    assert process.returncode == 0
+    assert not (vm.run_dir / "failure").exists()
+    assert not (vm.run_dir / "registration").exists()
+
+
+def test_a_vm_that_is_refused_after_its_reserve_fails_as_any_other(vm: Vm, cloud: Cloud) -> None:
+    cloud.replies["jit"].extend([Reply(status=425), Reply(status=403)])
+    outcome = vm.run("bin/register")
+    assert outcome.status == 30
+    assert "does not recognise this VM" in vm.failure()

@@ -104,6 +104,24 @@ def test_without_a_metadata_server_the_usual_deadline_holds_and_a_good_boot_has_
     assert not (vm.run_dir / "failure").exists()
 
 
+def test_the_deadline_does_not_run_while_the_group_holds_the_vm_in_reserve(vm: Vm) -> None:
+    deadline(vm, "20")
+    count = f'wc -l <"{vm.root.parent}/records/sleep"'
+    (vm.run_dir / "standby").touch()
+    vm.fake("sleep", f'(($({count}) != 30)) || rm "{vm.run_dir}/standby"')
+    assert vm.run("bin/watch-boot").status == 0
+    assert 30 + 3 <= vm.pauses_seconds().count(5) <= 30 + 4, "all of the deadline is left once it is wanted"
+    assert vm.end_record()["reason"] == "boot-failed:deadline"
+
+
+def test_a_watch_that_is_restarted_on_a_vm_in_reserve_does_not_end_it(vm: Vm) -> None:
+    deadline(vm, "1")
+    (vm.run_dir / "standby").touch()
+    vm.fake("sleep", f'echo listening >"{vm.run_dir}/gate"')
+    assert vm.run("bin/watch-boot").status == 0
+    assert not (vm.run_dir / "end.json").exists()
+
+
 # --- watch-preemption
 
 
