@@ -80,10 +80,11 @@ def test_a_function_comes_up_with_the_environment_that_the_stack_gives_and_misse
     settings: Settings, role: str, tmp_path: Path
 ):
     (tmp_path / "fleet.json").write_text(function_table(settings))
-    module, told = importlib.import_module(f"{role}.settings"), environment(SERVICE[role], settings)
+    module, variables = (importlib.import_module(f"{role}.{name}") for name in ("settings", "variables"))
+    told = environment(SERVICE[role], settings)
     assert module.load(told, tmp_path).fleet.project == settings.google.project
     for name in told:
-        with pytest.raises(module.SettingsError, match=name):
+        with pytest.raises(variables.SettingsError, match=name):
             module.load({other: value for other, value in told.items() if other != name}, tmp_path)
 
 

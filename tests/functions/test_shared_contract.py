@@ -15,8 +15,10 @@ PACKAGES = {BROKER: {"broker"}, DELETER: {"deleter"}, LISTENER: {"listener", "sc
 """Each function's package, and the names of ours that it may import."""
 SHARED = {
     "fleet_table.py": (BROKER, DELETER, LISTENER, RECONCILER),
+    "variables.py": (BROKER, DELETER, LISTENER, RECONCILER),
     "clients/session.py": (BROKER, DELETER, RECONCILER),
     "clients/app_token.py": (BROKER, RECONCILER),
+    "clients/secrets.py": (BROKER, RECONCILER),
     "identity.py": (BROKER, DELETER),
 }
 OURS = {name.name for name in FUNCTIONS.parent.iterdir() if (name / "__init__.py").exists()}.union(*PACKAGES.values())

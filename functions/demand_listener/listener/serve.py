@@ -17,7 +17,7 @@ from typing import Final
 from scaleset import AppCredentials, Transport
 
 from . import lease
-from .clients.secrets import Secrets
+from .clients.secret_manager import Secrets
 from .clients.storage import Storage
 from .clients.token import MetadataToken
 from .clients.upstream import Token, UpstreamError

@@ -12,19 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from . import fleet_table
 from .fleet_table import Fleet
+from .variables import Variables
 
-_URL: Final = re.compile(r"https?://[A-Za-z0-9.:\[\]-]+(?:/[A-Za-z0-9._~/-]*)?")
-_BUCKET: Final = re.compile(r"[a-z0-9][a-z0-9._-]{1,61}[a-z0-9]")
-_SECRET: Final = re.compile(r"projects/[A-Za-z0-9:._-]+/secrets/[A-Za-z0-9_-]+/versions/[A-Za-z0-9]+")
-_NUMBER: Final = re.compile(r"[1-9][0-9]{0,18}")
-_APP: Final = re.compile(r"[1-9][0-9]{0,18}|Iv[A-Za-z0-9.]{1,40}")
 _SECONDS: Final = re.compile(r"[1-9][0-9]{0,3}")
-
-
-class SettingsError(Exception):
-    """The environment is not as it must be. The text names the variable, what was seen and what is allowed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,40 +45,17 @@ class Settings:
 
 def load(environment: Mapping[str, str], beside: Path) -> Settings:
     """The settings of an environment; the table lies in the folder `beside` unless told. Raises SettingsError."""
-    table = Path(environment.get("LISTENER_FLEET_FILE") or beside / "fleet.json")
-    try:
-        fleet = fleet_table.parse(table.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise SettingsError(f"LISTENER_FLEET_FILE: {table} cannot be read ({type(error).__name__})") from None
-    except fleet_table.TableError as error:
-        raise SettingsError(f"LISTENER_FLEET_FILE: {table}: {error}") from None
+    said = Variables(environment)
     return Settings(
-        app_id=_take(environment, "LISTENER_APP_ID", _APP, "a GitHub App's number or client id"),
-        installation_id=_take(environment, "LISTENER_INSTALLATION_ID", _NUMBER, "the number of the App's installation"),
-        app_key_secret=_take(
-            environment, "LISTENER_APP_KEY_SECRET", _SECRET, "projects/PROJECT/secrets/NAME/versions/VERSION"
-        ),
-        bucket=_take(environment, "LISTENER_BUCKET", _BUCKET, "a bucket's name"),
-        serve_seconds=int(_take(environment, "LISTENER_SERVE_SECONDS", _SECONDS, "seconds, from 1 to 9999")),
-        fleet=fleet,
-        github_url=_url(environment, "LISTENER_GITHUB_URL", "https://github.com"),
-        compute_url=_url(environment, "LISTENER_COMPUTE_URL", "https://compute.googleapis.com"),
-        storage_url=_url(environment, "LISTENER_STORAGE_URL", "https://storage.googleapis.com"),
-        secrets_url=_url(environment, "LISTENER_SECRETS_URL", "https://secretmanager.googleapis.com"),
-        monitoring_url=_url(environment, "LISTENER_MONITORING_URL", "https://monitoring.googleapis.com"),
+        app_id=said.app_id("LISTENER_APP_ID"),
+        installation_id=said.installation_id("LISTENER_INSTALLATION_ID"),
+        app_key_secret=said.secret("LISTENER_APP_KEY_SECRET"),
+        bucket=said.bucket("LISTENER_BUCKET"),
+        serve_seconds=int(said.text("LISTENER_SERVE_SECONDS", _SECONDS, "seconds, from 1 to 9999")),
+        fleet=said.fleet("LISTENER_FLEET_FILE", beside),
+        github_url=said.url("LISTENER_GITHUB_URL", "https://github.com"),
+        compute_url=said.url("LISTENER_COMPUTE_URL", "https://compute.googleapis.com"),
+        storage_url=said.url("LISTENER_STORAGE_URL", "https://storage.googleapis.com"),
+        secrets_url=said.url("LISTENER_SECRETS_URL", "https://secretmanager.googleapis.com"),
+        monitoring_url=said.url("LISTENER_MONITORING_URL", "https://monitoring.googleapis.com"),
     )
-
-
-def _url(environment: Mapping[str, str], name: str, default: str) -> str:
-    if name not in environment:
-        return default
-    return _take(environment, name, _URL, "a URL without query").rstrip("/")
-
-
-def _take(environment: Mapping[str, str], name: str, form: re.Pattern[str], allowed: str) -> str:
-    value = environment.get(name)
-    if value is None:
-        raise SettingsError(f"{name} is not set; allowed: {allowed}")
-    if not form.fullmatch(value):
-        raise SettingsError(f"{name} is {value!r}; allowed: {allowed}")
-    return value

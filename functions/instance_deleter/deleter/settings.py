@@ -6,21 +6,12 @@ that cannot work must not come up. Plain dataclasses, because importing pydantic
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
 
-from . import fleet_table
 from .fleet_table import Fleet
-
-_URL: Final = re.compile(r"https?://[A-Za-z0-9.:\[\]-]+(?:/[A-Za-z0-9._~/-]*)?")
-_BUCKET: Final = re.compile(r"[a-z0-9][a-z0-9._-]{1,61}[a-z0-9]")
-
-
-class SettingsError(Exception):
-    """The environment is not as it must be. The text names the variable, what was seen and what is allowed."""
+from .variables import Variables
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,34 +32,13 @@ class Settings:
 
 def load(environment: Mapping[str, str], beside: Path) -> Settings:
     """The settings of an environment; the table lies in the folder `beside` unless told. Raises SettingsError."""
-    table = Path(environment.get("DELETER_FLEET_FILE") or beside / "fleet.json")
-    try:
-        fleet = fleet_table.parse(table.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise SettingsError(f"DELETER_FLEET_FILE: {table} cannot be read ({type(error).__name__})") from None
-    except fleet_table.TableError as error:
-        raise SettingsError(f"DELETER_FLEET_FILE: {table}: {error}") from None
+    said = Variables(environment)
     return Settings(
-        audience=_url(environment, "DELETER_AUDIENCE"),
-        permits_bucket=_take(environment, "DELETER_PERMITS_BUCKET", _BUCKET, "a bucket's name"),
-        demand_bucket=_take(environment, "DELETER_DEMAND_BUCKET", _BUCKET, "a bucket's name"),
-        fleet=fleet,
-        compute_url=_url(environment, "DELETER_COMPUTE_URL", "https://compute.googleapis.com"),
-        storage_url=_url(environment, "DELETER_STORAGE_URL", "https://storage.googleapis.com"),
-        certs_url=_url(environment, "DELETER_CERTS_URL", "https://www.googleapis.com/oauth2/v3/certs"),
+        audience=said.url("DELETER_AUDIENCE"),
+        permits_bucket=said.bucket("DELETER_PERMITS_BUCKET"),
+        demand_bucket=said.bucket("DELETER_DEMAND_BUCKET"),
+        fleet=said.fleet("DELETER_FLEET_FILE", beside),
+        compute_url=said.url("DELETER_COMPUTE_URL", "https://compute.googleapis.com"),
+        storage_url=said.url("DELETER_STORAGE_URL", "https://storage.googleapis.com"),
+        certs_url=said.url("DELETER_CERTS_URL", "https://www.googleapis.com/oauth2/v3/certs"),
     )
-
-
-def _url(environment: Mapping[str, str], name: str, default: str | None = None) -> str:
-    if default is not None and name not in environment:
-        return default
-    return _take(environment, name, _URL, "a URL without query").rstrip("/")
-
-
-def _take(environment: Mapping[str, str], name: str, form: re.Pattern[str], allowed: str) -> str:
-    value = environment.get(name)
-    if value is None:
-        raise SettingsError(f"{name} is not set; allowed: {allowed}")
-    if not form.fullmatch(value):
-        raise SettingsError(f"{name} is {value!r}; allowed: {allowed}")
-    return value

@@ -6,6 +6,7 @@ import json
 
 import pytest
 from broker import settings
+from broker.variables import SettingsError
 
 from emulators.site import Site
 from tests.functions.broker.broker_service import PRESUBMIT, SOURCE, environment, table
@@ -32,7 +33,7 @@ def test_the_urls_are_those_of_the_real_services_unless_told(given, tmp_path):
 def test_the_table_lies_beside_main_unless_told(given, tmp_path):
     del given["BROKER_FLEET_FILE"]
     assert settings.load(given, tmp_path).fleet.project == "iree-oss"
-    with pytest.raises(settings.SettingsError, match="BROKER_FLEET_FILE"):
+    with pytest.raises(SettingsError, match="BROKER_FLEET_FILE"):
         settings.load(given, SOURCE.parent / "nowhere")
 
 
@@ -46,7 +47,7 @@ def test_a_setting_that_is_missing_or_malformed_is_named(given, tmp_path, name, 
     given.pop(name)
     if value is not None:
         given[name] = value
-    with pytest.raises(settings.SettingsError, match=f"^{name} is .*; allowed: ") as caught:
+    with pytest.raises(SettingsError, match=f"^{name} is .*; allowed: ") as caught:
         settings.load(given, tmp_path)
     assert value is None or repr(value) in str(caught.value)
 
@@ -55,7 +56,7 @@ def test_a_url_ends_without_a_slash_and_has_no_query(given, tmp_path):
     assert settings.load({**given, "BROKER_GITHUB_URL": "https://ghe.example/api/v3/"}, tmp_path).github_url.endswith(
         "v3"
     )
-    with pytest.raises(settings.SettingsError, match="BROKER_GITHUB_URL"):
+    with pytest.raises(SettingsError, match="BROKER_GITHUB_URL"):
         settings.load({**given, "BROKER_GITHUB_URL": "https://ghe.example/?x"}, tmp_path)
 
 
@@ -84,12 +85,12 @@ def test_a_table_that_is_not_as_it_must_be_is_refused_with_the_place(given, tmp_
         place = place[part]
     place[path[-1]] = value
     (tmp_path / "fleet.json").write_text(json.dumps(changed))
-    with pytest.raises(settings.SettingsError, match=says):
+    with pytest.raises(SettingsError, match=says):
         settings.load(given, tmp_path)
 
 
 @pytest.mark.parametrize("text", ["", "[", "[]", "[" * 100_000, "null"])
 def test_a_file_that_is_no_table_is_refused(given, tmp_path, text):
     (tmp_path / "fleet.json").write_text(text)
-    with pytest.raises(settings.SettingsError, match="BROKER_FLEET_FILE"):
+    with pytest.raises(SettingsError, match="BROKER_FLEET_FILE"):
         settings.load(given, tmp_path)

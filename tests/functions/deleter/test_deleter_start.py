@@ -9,6 +9,7 @@ import sys
 import pytest
 import requests
 from deleter import settings
+from deleter.variables import SettingsError
 
 from tests.functions.deleter.deleter_process import MAIN, DeleterProcess
 from tests.functions.deleter.deleter_world import CPU, environment, fleet_table
@@ -71,7 +72,7 @@ def test_no_google_sdk_is_imported(given):
 @pytest.mark.parametrize("name", ["DELETER_AUDIENCE", "DELETER_PERMITS_BUCKET", "DELETER_DEMAND_BUCKET"])
 def test_a_missing_setting_is_named(given, tmp_path, name):
     del given[name]
-    with pytest.raises(settings.SettingsError, match=f"{name} is not set; allowed: "):
+    with pytest.raises(SettingsError, match=f"{name} is not set; allowed: "):
         settings.load(given, tmp_path)
 
 
@@ -88,7 +89,7 @@ def test_a_missing_setting_is_named(given, tmp_path, name):
     ],
 )
 def test_a_garbled_setting_is_named_with_what_was_seen(given, tmp_path, name, value):
-    with pytest.raises(settings.SettingsError, match=re.escape(f"{name} is {value!r}; allowed: ")):
+    with pytest.raises(SettingsError, match=re.escape(f"{name} is {value!r}; allowed: ")):
         settings.load({**given, name: value}, tmp_path)
 
 
@@ -98,7 +99,7 @@ def test_a_garbled_setting_is_named_with_what_was_seen(given, tmp_path, name, va
 )
 def test_a_garbled_table_is_named(given, tmp_path, table):
     (tmp_path / "fleet.json").write_text(table)
-    with pytest.raises(settings.SettingsError, match="DELETER_FLEET_FILE: "):
+    with pytest.raises(SettingsError, match="DELETER_FLEET_FILE: "):
         settings.load(given, tmp_path)
 
 
@@ -106,7 +107,7 @@ def test_a_missing_table_is_named_and_the_default_lies_beside_the_function(given
     del given["DELETER_FLEET_FILE"]
     assert settings.load(given, tmp_path).fleet.groups.keys() >= {CPU}
     (tmp_path / "fleet.json").unlink()
-    with pytest.raises(settings.SettingsError, match=r"DELETER_FLEET_FILE: .* cannot be read"):
+    with pytest.raises(SettingsError, match=r"DELETER_FLEET_FILE: .* cannot be read"):
         settings.load(given, tmp_path)
 
 

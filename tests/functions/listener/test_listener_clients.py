@@ -11,7 +11,7 @@ import pytest
 from listener import fleet_table, limiter
 from listener.clients.compute import Compute
 from listener.clients.monitoring import Gauge, Monitoring
-from listener.clients.secrets import Secrets
+from listener.clients.secret_manager import Secrets
 from listener.clients.storage import Storage
 from listener.clients.token import MetadataToken
 from listener.clients.upstream import UpstreamError, retry_after_seconds

@@ -3,7 +3,8 @@ from __future__ import annotations
 import json
 
 import pytest
-from listener.settings import SettingsError, load
+from listener.settings import load
+from listener.variables import SettingsError
 
 from tests.functions.listener.listener_world import TWO_REGIONS
 

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 import requests
 from reconciler import app, limits, settings
+from reconciler.variables import SettingsError
 
 from tests.functions.reconciler.reconciler_world import TOO_OLD
 
@@ -104,7 +105,7 @@ REQUIRED = (
 @pytest.mark.parametrize("name", REQUIRED)
 def test_a_missing_setting_is_named(world, tmp_path, name):
     del world.environment[f"RECONCILER_{name}"]
-    with pytest.raises(settings.SettingsError, match=f"RECONCILER_{name} is not set; allowed: "):
+    with pytest.raises(SettingsError, match=f"RECONCILER_{name} is not set; allowed: "):
         settings.load(world.environment, tmp_path)
 
 
@@ -134,7 +135,7 @@ def test_a_missing_setting_is_named(world, tmp_path, name):
 )
 def test_a_garbled_setting_is_named_with_what_was_seen(world, tmp_path, name, value):
     seen = re.escape(f"RECONCILER_{name} is {value!r}; allowed: ")
-    with pytest.raises(settings.SettingsError, match=seen):
+    with pytest.raises(SettingsError, match=seen):
         settings.load({**world.environment, f"RECONCILER_{name}": value}, tmp_path)
 
 
@@ -155,7 +156,7 @@ def test_the_services_own_urls_are_the_defaults(world, tmp_path):
 def test_a_table_that_cannot_be_read_is_named(world, tmp_path, table):
     file = tmp_path / "fleet.json"
     file.write_text(table) if table is not None else file.unlink()
-    with pytest.raises(settings.SettingsError, match="RECONCILER_FLEET_FILE: "):
+    with pytest.raises(SettingsError, match="RECONCILER_FLEET_FILE: "):
         settings.load(world.environment, tmp_path)
 
 
