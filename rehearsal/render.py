@@ -196,7 +196,8 @@ def _pools(review: Review) -> Sheet:
         for index, group in enumerate(sorted(pool.groups, key=lambda group: group.rank)):
             head = (pool.key, pool.trust_level, f"{pool.machine_class} ({pool.machine_type})", signal)
             zones = " ".join(zone.rsplit("-", 1)[1] for zone in group.zones)
-            size = (str(group.min), str(group.max))
+            reserve = f" +{group.standby.vms}" if group.standby and group.standby.vms else ""
+            size = (str(group.min), f"{group.max}{reserve}")
             runs = (group.stable or "-", _canary(group), deadlines[group.stable or group.canary or ""])
             rows.append((*(head if index == 0 else ("",) * 4), group.region, zones, group.shape, *size, *runs))
     spare = ("shape", "runner deadline", "zones", "trust", "class", "signal")

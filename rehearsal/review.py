@@ -130,6 +130,7 @@ def _pool_json(pool: PoolReview) -> dict[str, Any]:
                 "shape": group.shape,
                 "min": group.min,
                 "max": group.max,
+                "standby": group.standby.vms if group.standby else 0,
                 "rank": group.rank,
                 "stable": group.stable,
                 "canary": group.canary,

@@ -10,7 +10,7 @@ GROUP = "gcp:compute/regionInstanceGroupManager:RegionInstanceGroupManager"
 TEMPLATE = "gcp:compute/regionInstanceTemplate:RegionInstanceTemplate"
 AUTOSCALER = "gcp:compute/regionAutoscaler:RegionAutoscaler"
 POOLS = "runner-fleet:pools"
-STABLE, CANARY = "2026-11-22", "2027-01-05"
+STABLE, CANARY = "2026-11-25", "2027-01-05"
 
 
 @pytest.fixture
@@ -34,14 +34,14 @@ def test_every_template_is_frozen(prod):
 
 
 def test_templates_are_regional_because_a_subnetwork_is(prod):
-    template = prod.named("presubmit-cpu-us-west1-template-v2026-11-22")
+    template = prod.named("presubmit-cpu-us-west1-template-v2026-11-25")
     assert template.inputs["region"] == "us-west1"
     assert template.inputs["networkInterfaces"][0]["subnetwork"] == "${network-us-west1-subnet.id}"
 
 
 def test_a_template_is_named_by_its_version_and_never_by_a_prefix(prod):
     for template in prod.of_type(TEMPLATE):
-        assert template.inputs["name"].endswith("-v2026-11-22")
+        assert template.inputs["name"].endswith("-v2026-11-25")
         assert "namePrefix" not in template.inputs
 
 
@@ -61,7 +61,7 @@ def test_a_vm_with_a_gpu_is_terminated_for_maintenance_and_others_migrate(prod):
 
 def test_a_spot_class_is_preemptible_and_never_migrates(prod_config, rehearse_edited):
     prod_config["runner-fleet:machine_classes"]["cpu"]["provisioning"] = "spot"
-    scheduling = rehearse_edited(prod_config).named("presubmit-cpu-us-west1-template-v2026-11-22").inputs["scheduling"]
+    scheduling = rehearse_edited(prod_config).named("presubmit-cpu-us-west1-template-v2026-11-25").inputs["scheduling"]
     assert scheduling["preemptible"] is True
     assert scheduling["provisioningModel"] == "SPOT"
     assert scheduling["onHostMaintenance"] == "TERMINATE"
@@ -72,7 +72,7 @@ def test_every_option_of_a_machine_class_reaches_its_templates(prod_config, rehe
     prod_config["runner-fleet:machine_classes"]["cpu"].update(
         min_cpu_platform="Intel Skylake", threads_per_core=1, local_ssd_count=2, reservation={"name": "ci-machines"}
     )
-    inputs = rehearse_edited(prod_config).named("presubmit-cpu-us-west1-template-v2026-11-22").inputs
+    inputs = rehearse_edited(prod_config).named("presubmit-cpu-us-west1-template-v2026-11-25").inputs
     assert inputs["minCpuPlatform"] == "Intel Skylake"
     assert inputs["advancedMachineFeatures"] == {"threadsPerCore": 1}
     assert [disk.get("diskType") for disk in inputs["disks"]] == ["pd-ssd", "local-ssd", "local-ssd"]
@@ -291,7 +291,7 @@ def test_a_version_without_an_image_for_a_class_has_no_template_for_its_pools(wi
 
 
 def test_a_pool_waits_for_the_bundle_its_vms_boot_from(prod):
-    group = prod.named("presubmit-cpu-us-west1-template-v2026-11-22")
+    group = prod.named("presubmit-cpu-us-west1-template-v2026-11-25")
     pool = next(resource for resource in prod.resources if resource.urn == group.parent)
     waits_for = {urn.rpartition("::")[2] for urn in pool.dependencies}
     assert any(name.startswith("boot-") and name.endswith(".tar") for name in waits_for)

@@ -59,26 +59,26 @@ def test_what_cannot_be_rebuilt_is_protected_and_nothing_else(prod):
 
 
 def test_an_image_is_made_from_a_pinned_stock_image(prod):
-    inputs = prod.named("cpu-v2026-11-22-image").inputs
+    inputs = prod.named("cpu-v2026-11-25-image").inputs
     assert inputs["sourceImage"].startswith("projects/ubuntu-os-cloud/global/images/ubuntu-2404-noble-amd64-v")
     assert "sourceSnapshot" not in inputs
-    assert inputs["name"] == "gh-runner-image-cpu-v2026-11-22"
+    assert inputs["name"] == "gh-runner-image-cpu-v2026-11-25"
     assert inputs["family"] == "gh-runner-image-cpu"
 
 
 def test_an_image_is_made_from_the_snapshot_of_a_baked_disk(prod_config, rehearse_edited):
     snapshot = "projects/iree-oss/global/snapshots/gpu-baked"
-    prod_config["runner-fleet:versions"]["2026-11-22"]["images"]["gpu"] = {"source_snapshot": snapshot}
-    inputs = rehearse_edited(prod_config).named("gpu-v2026-11-22-image").inputs
+    prod_config["runner-fleet:versions"]["2026-11-25"]["images"]["gpu"] = {"source_snapshot": snapshot}
+    inputs = rehearse_edited(prod_config).named("gpu-v2026-11-25-image").inputs
     assert inputs["sourceSnapshot"] == snapshot
     assert "sourceImage" not in inputs
 
 
 def test_classes_that_share_an_image_key_share_the_image(prod):
     images = {image.name for image in prod.of_type("gcp:compute/image:Image")}
-    assert images == {"arm64-v2026-11-22-image", "cpu-v2026-11-22-image", "gpu-v2026-11-22-image"}
-    a100 = prod.named("presubmit-a100-us-west1-template-v2026-11-22").inputs["disks"][0]["sourceImage"]
-    assert a100 == "${gpu-v2026-11-22-image.id}"
+    assert images == {"arm64-v2026-11-25-image", "cpu-v2026-11-25-image", "gpu-v2026-11-25-image"}
+    a100 = prod.named("presubmit-a100-us-west1-template-v2026-11-25").inputs["disks"][0]["sourceImage"]
+    assert a100 == "${gpu-v2026-11-25-image.id}"
 
 
 def test_the_apps_key_is_a_container_without_a_value(prod):

@@ -291,8 +291,10 @@ def test_a_group_that_shrinks_or_loses_a_vm_leaves_its_reserve_as_it_is(site, re
     slept(site, google)
     google.ask("POST", f"{GROUP}/resize", params={"size": 3})
     slept(site, google)
+    sleepers = [reserve.meant("SUSPENDED"), reserve.meant("STOPPED")]
     google.ask("POST", f"{GROUP}/resize", params={"size": 1})
     assert sorted(each[0] for each in standing(google) if each[1] != "DELETING") == ["RUNNING", "STOPPED", "SUSPENDED"]
+    assert [reserve.meant("SUSPENDED"), reserve.meant("STOPPED")] == sleepers
     sleeper = reserve.meant("SUSPENDED")[0]
     delete(google, reference(sleeper))
     assert reserve.target_size == 1

@@ -114,7 +114,7 @@ def test_a_pool_that_begins_to_follow_jobs_keeps_its_vms(mixed, prod):
         *(("frozen", f"presubmit-gpu-{region}-group") for region in REGIONS),
         *(("changed", f"presubmit-{kind}") for kind in ("cpu", "gpu")),
         *(
-            ("frozen", f"presubmit-{kind}-{region}-template-v2026-11-22")
+            ("frozen", f"presubmit-{kind}-{region}-template-v2026-11-25")
             for kind in ("cpu", "gpu")
             for region in REGIONS
         ),
@@ -148,8 +148,8 @@ def test_a_removed_pool_takes_its_vms_along(prod_config, against_prod):
 
 def test_a_canary_changes_groups_in_place_and_no_running_vm(prod_config, rehearse_edited):
     versions = prod_config["runner-fleet:versions"]
-    versions["2027-01-05"] = {**copy.deepcopy(versions["2026-11-22"])}
-    versions["2026-11-22"]["boot_bundle"] = f"sha256:{'0' * 64}"
+    versions["2027-01-05"] = {**copy.deepcopy(versions["2026-11-25"])}
+    versions["2026-11-25"]["boot_bundle"] = f"sha256:{'0' * 64}"
     cut = rehearse_edited(prod_config)
     prod_config["runner-fleet:rollout"]["canary"] = "2027-01-05"
     comparison = compare(cut, rehearse_edited(prod_config), "main")

@@ -28,7 +28,9 @@ def test_json_is_the_contract_and_nothing_else(preview):
     assert list(data) == ["environment", "pools", "versions", "capacity", "resources", "faults", "warnings"]
     pool = data["pools"][0]
     assert list(pool) == ["key", "trust_level", "machine_class", "signal", "idle", "labels", "groups"]
-    assert list(pool["groups"][0]) == ["name", "region", "zones", "shape", "min", "max", "rank", "stable", "canary"]
+    assert list(pool["groups"][0]) == [
+        *("name", "region", "zones", "shape", "min", "max", "standby", "rank", "stable", "canary"),
+    ]
     assert data["environment"] == "prod"
     assert {"id", "runner", "deadline", "state"} <= data["versions"][0].keys()
     assert data["capacity"]["us-west1"]["gpu"] == {"nvidia-tesla-a100": 2, "nvidia-tesla-t4": 4}
@@ -117,7 +119,7 @@ def test_all_faults_come_at_once_with_their_file_and_line_and_no_traceback(previ
 
 
 def test_faults_as_json_are_still_json(preview, edit):
-    edit("Pulumi.prod.yaml", "canary: null", 'canary: "2026-11-22"')
+    edit("Pulumi.prod.yaml", "canary: null", 'canary: "2026-11-25"')
     done = preview("prod", "--json")
     assert done.returncode == 2
     data = json.loads(done.stdout)
@@ -126,7 +128,7 @@ def test_faults_as_json_are_still_json(preview, edit):
 
 
 def test_faults_as_markdown_reach_the_pull_request(preview, edit):
-    edit("Pulumi.prod.yaml", "canary: null", 'canary: "2026-11-22"')
+    edit("Pulumi.prod.yaml", "canary: null", 'canary: "2026-11-25"')
     done = preview("prod", "--markdown")
     assert done.returncode == 2
     assert "**stack prod: 1 fault; nothing was rehearsed**" in done.stdout
@@ -177,7 +179,7 @@ def test_an_edited_version_is_refused_against_its_base(preview, edit):
     done = preview("prod", "--against", "HEAD")
     assert done.returncode == 2
     assert re.search(
-        r"Pulumi\.yaml:\d+: versions\.2026-11-22\.images\.arm64: .*immutable.*scripts/cut-version", done.stderr
+        r"Pulumi\.yaml:\d+: versions\.2026-11-25\.images\.arm64: .*immutable.*scripts/cut-version", done.stderr
     )
 
 
@@ -232,7 +234,7 @@ def test_another_stacks_broken_file_is_that_stacks_own_matter(preview, edit):
 
 
 def test_a_base_stack_with_faults_is_said_without_a_traceback(preview, edit):
-    edit("Pulumi.testing.yaml", "canary: null", 'canary: "2026-11-22"')
+    edit("Pulumi.testing.yaml", "canary: null", 'canary: "2026-11-25"')
     done = preview("prod", "--against", "testing")
     assert done.returncode == 2
     assert "scripts/preview testing says which" in done.stderr

@@ -82,7 +82,7 @@ def test_json_stays_json_beside_an_engine(preview, cli):
 
 def test_faults_stop_before_the_engine(preview, cli, edit):
     record, environment = cli
-    edit("Pulumi.testing.yaml", "canary: null", 'canary: "2026-11-22"')
+    edit("Pulumi.testing.yaml", "canary: null", 'canary: "2026-11-25"')
     assert preview("testing", "--engine", **environment).returncode == 2
     assert not (record / "calls").exists()
 

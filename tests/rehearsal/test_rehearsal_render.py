@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import datetime
 import io
+from dataclasses import replace
 
 import pytest
 from rich.console import Console
 
+from fleet.schema.pool import Standby
 from rehearsal.against import compare
 from rehearsal.render import Page, Sheet
 from rehearsal.review import review
@@ -54,6 +56,14 @@ def test_names_of_pools_are_never_broken_at_eighty_columns(page):
     assert all(pool.key in text for pool in page.review.pools)
 
 
+def test_a_reserve_stands_beside_the_maximum(page):
+    pools = [replace(pool, groups=tuple(replace(group, standby=Standby(suspended=2)) for group in pool.groups))
+             if pool.key == "presubmit-cpu" else pool for pool in page.review.pools]  # fmt: skip
+    rows = Page(replace(page.review, pools=tuple(pools)), None).plain().splitlines()
+    assert sum("  10 +2  " in row for row in rows) == len(next(p for p in pools if p.key == "presubmit-cpu").groups)
+    assert not [line for line in page.plain().splitlines() if " +2 " in line]
+
+
 def test_a_pipe_gets_every_column_however_wide(page):
     header = next(line for line in page.plain().splitlines() if line.lstrip().startswith("pool "))
     assert header.split()[:3] == ["pool", "trust", "class"]
@@ -83,7 +93,7 @@ def test_a_group_under_trial_says_so(prod_settings, prod):
     from dataclasses import replace
 
     rollout = prod_settings.rollout.model_copy(update={"canary": "2027-01-05"})
-    versions = {**prod_settings.versions, "2027-01-05": prod_settings.versions["2026-11-22"]}
+    versions = {**prod_settings.versions, "2027-01-05": prod_settings.versions["2026-11-25"]}
     tried = replace(prod_settings, rollout=rollout, versions=versions)
     text = Page(review(tried, prod, datetime.date(2026, 11, 22), ()), None).plain()
     assert "2027-01-05 (1 VM)" in text

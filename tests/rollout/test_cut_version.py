@@ -48,8 +48,8 @@ def test_a_second_cut_starts_from_the_first(project_text):
 @pytest.mark.parametrize(
     ("version_id", "words"),
     [
-        ("2026-11-22", ["exists", "immutable", "2026-11-22-1"]),
-        ("2026-11-21", ["sorts before the newest", "2026-11-22-1"]),
+        ("2026-11-25", ["exists", "immutable", "2026-11-25-1"]),
+        ("2026-11-21", ["sorts before the newest", "2026-11-25-1"]),
         ("next", ["YYYY-MM-DD"]),
         ("2027-1-5", ["YYYY-MM-DD"]),
         ("2027-02-30", ["YYYY-MM-DD"]),
@@ -74,7 +74,7 @@ def test_a_runner_release_without_a_digest_that_the_fleet_needs_is_refused(proje
 def test_a_file_written_in_another_way_is_left_alone(project_text):
     head, _, rest = project_text.partition("  runner-fleet:versions:")
     entry = f'{{ runner: "2.337.0", boot_bundle: "sha256:{"0" * 64}", images: {{}} }}'
-    flow = f'{head}  runner-fleet:versions: {{ value: {{ "2026-11-22": {entry} }} }}\n'
+    flow = f'{head}  runner-fleet:versions: {{ value: {{ "2026-11-25": {entry} }} }}\n'
     assert rest
     with pytest.raises(CutError, match="by hand"):
         cut(flow, "2027-01-05", DIGEST)
@@ -101,6 +101,6 @@ def test_the_command_exits_2_and_writes_nothing_when_it_refuses(root, tmp_path, 
     (tmp_path / "Pulumi.yaml").write_bytes(before)
     (tmp_path / "startup").symlink_to(root / "startup")
     monkeypatch.chdir(tmp_path)
-    result = CliRunner().invoke(cut_version.main, ["2026-11-22"])
+    result = CliRunner().invoke(cut_version.main, ["2026-11-25"])
     assert result.exit_code == 2
     assert (tmp_path / "Pulumi.yaml").read_bytes() == before

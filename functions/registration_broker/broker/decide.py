@@ -92,7 +92,7 @@ def boot(instance: Mapping[str, Any], *, boot_deadline_seconds: int, now: float,
             # Compute Engine does not say when it resumed an instance, so one that slept last may have any age. That is
             # safe: age is the lesser guard. An instance gets one configuration, ever, and only while its group means
             # it to run, which is looked at before this.
-            if _moment(instance, "lastSuspendedTimestamp", began) >= began:
+            if _moment(instance, "lastSuspendedTimestamp", began) > began:
                 until = datetime.datetime.fromtimestamp(now + boot_deadline_seconds, datetime.UTC)
                 return Boot(seconds=None, until=until)
         until = began + datetime.timedelta(seconds=seconds)

@@ -297,7 +297,7 @@ def test_a_placeholder_of_the_reserve_is_reported_and_stays_whatever_the_jobs_wa
     reserve = sorted(stuck, key=lambda vm: vm.name)[:2]
     for vm in reserve:
         vm.target_status = "SUSPENDED"
-    world.group().target_size = 1
+    world.group().target_size = 3
     world.wanted = {JOBS: 0}
     assert world.runs()["done"] == 1
     assert [vm.action for vm in reserve] == ["CREATING"] * 2
