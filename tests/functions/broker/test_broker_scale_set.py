@@ -42,14 +42,14 @@ def answering(service: BrokerService, end: str, body: Any) -> None:
     """Let every call to a path with this end be executed, and a good answer replaced by this one."""
     real = service.session.once
 
-    def once(name: str, method: str, url: str, **rest: Any) -> Answer:
-        answer = real(name, method, url, **rest)
+    def once(service: str, method: str, url: str, **rest: Any) -> Answer:
+        answer = real(service, method, url, **rest)
         if not url.endswith(end) or answer.status != 200:
             return answer
         changed = body(answer.json()) if callable(body) else body
         return Answer(status=200, headers={}, body=json.dumps(changed).encode())
 
-    service.session.once = once  # type: ignore[method-assign]
+    service.session.once = once
 
 
 def test_a_vm_gets_its_configuration_from_the_scale_set_of_its_pool(service):
