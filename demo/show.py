@@ -298,7 +298,9 @@ def _check_machine() -> None:
 
 def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     faults = {**OWN_FAULTS, **dict.fromkeys(PROFILES, "")}
-    parser = argparse.ArgumentParser(prog="scripts/demo", description=__doc__.split("\n\n")[0] if __doc__ else "")
+    fleet = "With --jobs N it plays a whole fleet on a virtual clock instead: scripts/demo --jobs 40 --help."
+    description = f"{__doc__.split(chr(10) * 2)[0] if __doc__ else ''} {fleet}"
+    parser = argparse.ArgumentParser(prog="scripts/demo", description=description)
     parser.add_argument("--vms", type=_positive, default=3, metavar="N", help="how many VMs to boot (3)")
     parser.add_argument("--seed", type=int, default=0, metavar="S", help="of groups, zones, jobs, ids and faults (0)")
     told = ", ".join(f"{name} ({text})" if text else name for name, text in faults.items())

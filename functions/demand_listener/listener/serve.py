@@ -52,15 +52,17 @@ async def serve(
     log: Log = write_line,
     stop: asyncio.Event | None = None,
     holder: str = "",
+    look_seconds: float = lease.LOOK_SECONDS,
 ) -> Served:
     """Serve for `settings.serve_seconds`, or until `stop` is set. Never raises for what others do.
 
     `token` gives the function's access token; the metadata server does unless told otherwise. `holder` names this
-    request in the lease and to GitHub, and must differ from every other's.
+    request in the lease and to GitHub, and must differ from every other's. A standby reads the lease every
+    `look_seconds`.
     """
     stop = stop or asyncio.Event()
     holder = holder or f"listener-{uuid.uuid4().hex[:12]}"
-    served = _Request(settings, transport, token or MetadataToken(transport), now, log, stop, holder)
+    served = _Request(settings, transport, token or MetadataToken(transport), now, log, stop, holder, look_seconds)
     return await served.run()
 
 
@@ -74,7 +76,9 @@ class _Request:
         log: Log,
         stop: asyncio.Event,
         holder: str,
+        look_seconds: float,
     ) -> None:
+        self._look_seconds = look_seconds
         self._settings = settings
         self._transport = transport
         self._token = token
@@ -121,7 +125,7 @@ class _Request:
                 if standby.seen is not None and standby.seen.holder != holder:
                     holder = standby.seen.holder
                     Records(self._log, standby.seen.fence).say("stands by", holder=holder)
-            await self._pause(min(lease.LOOK_SECONDS * 2 ** min(failures, 10), LONGEST_PAUSE_SECONDS))
+            await self._pause(min(self._look_seconds * 2 ** min(failures, 10), LONGEST_PAUSE_SECONDS))
         return None
 
     async def _lead(self, leadership: Leadership) -> None:
