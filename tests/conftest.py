@@ -17,6 +17,7 @@ from rehearsal import stack_files
 from rehearsal.inventory import Inventory
 from rehearsal.run import rehearse_project
 from startup import bundle
+from tests.simulation import seed_summary
 from tests.startup import line_coverage
 
 ROOT = Path(__file__).parent.parent
@@ -70,6 +71,11 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     if line_coverage.percent(found) < line_coverage.FLOOR_PERCENT:
         reporter.write_line(f"FAILED: less than {line_coverage.FLOOR_PERCENT} % of the scripts' lines ran", red=True)
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say how many fleets were simulated, which only the process that shows the results can."""
+    seed_summary.write(terminalreporter)
 
 
 @pytest.fixture(scope="session", autouse=True)

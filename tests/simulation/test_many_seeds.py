@@ -1,7 +1,7 @@
 """A thousand seeds, each with its own jobs, faults and luck: whatever must not happen does not.
 
 They come in parts, so that pytest's workers share them; how many there were and how long they took stands at the end of
-pytest's output (conftest.py). A seed that fails is named with the command that replays it.
+pytest's output (seed_summary.py). A seed that fails is named with the command that replays it.
 """
 
 from __future__ import annotations

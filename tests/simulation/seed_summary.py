@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 
-def pytest_terminal_summary(terminalreporter: Any) -> None:
+def write(terminalreporter: Any) -> None:
     reports = [
         report
         for outcome in ("passed", "failed")
