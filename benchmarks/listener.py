@@ -267,8 +267,8 @@ def _quietly(request: urllib.request.Request) -> None:
 
 
 def percentile(ordered: list[float], percent: int) -> float:
-    """Of what is in order already."""
-    return ordered[min(len(ordered) * percent // 100, len(ordered) - 1)]
+    """Of what is in order already: the least that so many percent do not exceed."""
+    return ordered[max(0, -(-len(ordered) * percent // 100) - 1)]
 
 
 def tables(figures: Figures, look: box.Box | None, title: str) -> list[Table]:

@@ -23,7 +23,7 @@ SPACING_SECONDS: Final = 1.0
 EXPIRES_SECONDS: Final = 150.0
 """After this, readers take what is written for stale: a listener that died stops departures within it."""
 REFRESH_SECONDS: Final = 60.0
-"""How often it is written though nothing changed: twice before it expires."""
+"""How often it is written though nothing changed, at least: twice before it expires."""
 _TIMEOUT_SECONDS: Final = 5.0
 _TRIES: Final = 3
 
@@ -38,6 +38,7 @@ class Document:
         storage: Storage,
         leadership: Leadership,
         now: Callable[[], float],
+        refresh_seconds: float = REFRESH_SECONDS,
         signed: bool = False,
     ) -> None:
         """`signed` adds the leader's fencing number and the time of writing to the content."""
@@ -45,6 +46,7 @@ class Document:
         self._storage = storage
         self._leadership = leadership
         self._now = now
+        self._refresh_seconds = refresh_seconds
         self._signed = signed
         self._lock = asyncio.Lock()
         self._newest: dict[str, Any] = {}
@@ -66,7 +68,7 @@ class Document:
             self._written, self._written_at = newest, _time()
 
     def _due(self) -> bool:
-        return self._newest != self._written or _time() - self._written_at >= REFRESH_SECONDS
+        return self._newest != self._written or _time() - self._written_at >= self._refresh_seconds
 
     async def _store(self, content: dict[str, Any]) -> None:
         for _ in range(_TRIES):

@@ -22,7 +22,7 @@ from .decide import Allocation
 from .fleet_table import Group
 from .jobs import Jobs
 from .leadership import NotLeadingError
-from .means import Means
+from .means import Means, pace
 from .shortage import EVERYWHERE, Kind, Shortages
 
 RECHECK_SECONDS: Final = 15.0
@@ -32,7 +32,7 @@ CALM_SECONDS: Final = 60.0
 SOON_SECONDS: Final = 5.0
 """After a job ended: its VM takes itself out of its group."""
 SPACING_SECONDS: Final = 1.0
-"""Between two looks at the least, though wishes come faster: the first is served at once, the others together."""
+"""Between two growths at the least, though wishes come faster: the first is served at once, the others together."""
 FRESH_SECONDS: Final = 2.0
 """How old a look may be that a resize is based on; then the size is looked at again."""
 RESIZE_SECONDS: Final = 10.0
@@ -62,6 +62,7 @@ class Grower:
     ) -> None:
         """`seen` is called after every look."""
         self._pool = pool
+        self._calm_seconds = CALM_SECONDS * pace(pool)
         self._groups = tuple(groups)
         self._jobs = jobs
         self._means = means
@@ -75,8 +76,8 @@ class Grower:
         self._waiting = 0
         self._wake = asyncio.Event()
         self._due = 0.0
-        self._began = float("-inf")
-        """When it looked last."""
+        self._grew = float("-inf")
+        """When it began the last growth."""
         self._rose = False
         """Whether more is wanted than at the last look: then a brief one will do."""
         self._stopped = False
@@ -95,7 +96,7 @@ class Grower:
         self._desired, self._waiting = desired, waiting
         if rose:
             self._rose = True
-            self._look_in(self._began + SPACING_SECONDS - _time())
+            self._look_in(self._grew + SPACING_SECONDS - _time())
         elif ended:
             self._look_in(SOON_SECONDS)
 
@@ -149,8 +150,8 @@ class Grower:
 
     async def _turn(self) -> None:
         """One look at everything, and what follows from it."""
-        self._began = _time()
-        self._due = self._began + CALM_SECONDS
+        began = _time()
+        self._due = began + self._calm_seconds
         brief, self._rose = self._rose, False
         await asyncio.gather(*(self._look(group, brief=brief) for group in self._groups))
         now = self._means.moment()
@@ -169,12 +170,13 @@ class Grower:
                 for group in self._groups
                 if self.allocation.targets.get(group.name, 0) > self._looks[group.name].place.size
             ]
+            self._grew = began if grown else self._grew
             outcomes = await asyncio.gather(*(self._resize(group, size) for group, size in grown))
             failed = failed or not all(outcomes)
         self._failures = self._failures + 1 if failed else 0
         backoff = BACKOFF_SECONDS * 2 ** min(self._failures - 1, 10) if failed else float("inf")
         calm = not (self._waiting or self.allocation.missing)
-        self._look_in(min(backoff, CALM_SECONDS if calm and not failed else RECHECK_SECONDS))
+        self._look_in(min(backoff, self._calm_seconds if calm and not failed else RECHECK_SECONDS))
 
     def _look_in(self, seconds: float) -> None:
         """Look at the latest then."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -11,6 +12,11 @@ from .clients.storage import Storage
 from .leadership import Leadership
 from .limiter import Limiter
 from .records import Records
+
+
+def pace(pool: str) -> float:
+    """How long a pool's minute is, from 0.75 to 1: a hundred pools shall not do their minute's work in one moment."""
+    return 1 - zlib.crc32(pool.encode()) / 2**34
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

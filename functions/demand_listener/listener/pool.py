@@ -17,12 +17,12 @@ from scaleset import Event, JobCompleted, JobMessage, NotNowError, ScaleSetError
 from . import decide
 from .clients.monitoring import Gauge
 from .clients.upstream import UpstreamError
-from .document import SPACING_SECONDS, Document
+from .document import REFRESH_SECONDS, SPACING_SECONDS, Document
 from .fleet_table import Group
 from .grow import Grower
 from .jobs import Jobs
 from .leadership import NotLeadingError
-from .means import Means
+from .means import Means, pace
 from .records import place
 from .status import Status
 
@@ -55,6 +55,7 @@ class Pool:
         self._groups = tuple(groups)
         self._means = means
         self._records = means.records
+        self._record_seconds = RECORD_SECONDS * pace(name)
         self._maximum = sum(group.max for group in groups)
         self._idle = max(group.idle for group in groups)
         self._scale_set_id = 0
@@ -172,7 +173,7 @@ class Pool:
         """Store what is said, whenever it changes and before it expires; for ever, until cancelled."""
         while True:
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(max(0.0, self._said_at + RECORD_SECONDS - _time())):
+                async with asyncio.timeout(max(0.0, self._said_at + self._record_seconds - _time())):
                     await self._dirty.wait()
             await asyncio.sleep(STEP_BACK_SECONDS)
             self._dirty.clear()
@@ -206,7 +207,7 @@ class Pool:
         if self._statistics is None:
             return
         numbers = self.status().numbers()
-        if numbers == self._said and _time() - self._said_at < RECORD_SECONDS:
+        if numbers == self._said and _time() - self._said_at < self._record_seconds:
             return
         self._said, self._said_at = numbers, _time()
         fields: dict[str, Any] = {**numbers}
@@ -214,7 +215,14 @@ class Pool:
 
     def _document(self, name: str, *, signed: bool = False) -> Document:
         means = self._means
-        return Document(name, storage=means.storage, leadership=means.leadership, now=means.now, signed=signed)
+        return Document(
+            name,
+            storage=means.storage,
+            leadership=means.leadership,
+            now=means.now,
+            refresh_seconds=REFRESH_SECONDS * pace(self.name),
+            signed=signed,
+        )
 
 
 def _time() -> float:

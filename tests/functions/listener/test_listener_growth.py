@@ -7,6 +7,7 @@ import json
 
 import pytest
 from listener import decide
+from listener.means import pace
 
 from tests.functions.listener.listener_world import TWO_REGIONS, ListenerWorld, row
 
@@ -286,6 +287,23 @@ def test_wishes_that_come_faster_than_once_a_second_are_served_together(world):
     resizes = world.door.asked("compute.resize")
     assert len(resizes) <= 4
     assert all(later.at - earlier.at > 0.9 for earlier, later in itertools.pairwise(resizes))
+
+
+def test_a_wish_that_comes_right_after_a_look_without_growth_does_not_wait(world):
+    led(world)
+    world.run(300)
+    looks = world.door.asked("compute.group")
+    world.until(lambda: len(world.door.asked("compute.group")) > len(looks), most_seconds=120)
+    world.queue(1)
+    assert world.until(lambda: world.door.asked("compute.resize")) < 0.5
+
+
+def test_pools_do_not_do_their_minutes_work_in_one_moment():
+    paces = [pace(f"pool-{number}") for number in range(100)]
+    assert all(0.75 <= each <= 1 for each in paces)
+    assert (
+        max(sum(1 for each in paces if low <= each < low + 0.025) for low in (0.75 + 0.025 * n for n in range(10))) < 25
+    )
 
 
 def test_when_a_job_ends_its_vm_is_soon_seen_to_go_and_the_next_job_gets_one():
