@@ -31,6 +31,8 @@ HOST: Final = "127.0.0.1"
 MAX_BODY_BYTES: Final = 64 << 20
 LOOK_SECONDS: Final = 0.005, 0.05
 """Real time between two looks at what somebody waits for: at first, and after a while."""
+ACCEPTING_TURNS: Final = 4
+"""Turns of the loop from accepting a connection to its protocol; asyncio takes three."""
 
 T = TypeVar("T")
 
@@ -63,7 +65,8 @@ class Site:
         self._ports: dict[str, int] = {"github": port, "google": port + 1 if port else 0}
         self._refused: set[str] = set()
         self._runners: dict[str, web.AppRunner] = {}
-        self._sites: dict[str, web.TCPSite] = {}
+        self._listening: dict[str, socket.socket] = {}
+        self._sites: dict[str, web.SockSite] = {}
         self._metadata_hosts: dict[str, str] = {}
         self._closing = threading.Event()
         self._loop = asyncio.new_event_loop()
@@ -151,7 +154,7 @@ class Site:
     def refuse(self, service: str) -> None:
         """Take a port ("github" or "google") away: connections to it are refused until `accept`."""
         self._refused.add(service)
-        self._run(self._sites.pop(service).stop())
+        self._run(self._deafen(service))
 
     def accept(self, service: str) -> None:
         """Serve a port again."""
@@ -200,12 +203,21 @@ class Site:
 
     async def _listen(self, name: str) -> None:
         runner = self._runners[name]
-        site = web.TCPSite(runner, HOST, self._ports[name], reuse_address=True)
+        listening = self._listening[name] = socket.create_server((HOST, self._ports[name]))
+        site = self._sites[name] = web.SockSite(runner, listening)
         await site.start()
-        self._sites[name] = site
-        self._ports[name] = runner.addresses[-1][1]
+        self._ports[name] = listening.getsockname()[1]
+
+    async def _deafen(self, name: str) -> None:
+        """Stop listening. A connection accepted in the same turn would be lost, open, in Python before 3.12."""
+        self._loop.remove_reader(self._listening.pop(name))
+        for _ in range(ACCEPTING_TURNS):
+            await asyncio.sleep(0)
+        await self._sites.pop(name).stop()
 
     async def _close(self) -> None:
+        for name in tuple(self._sites):
+            await self._deafen(name)
         for runner in self._runners.values():
             await runner.cleanup()
 

@@ -18,6 +18,7 @@ from ruamel.yaml import YAML
 
 DOCUMENT: Mapping[str, Any] = YAML(typ="safe", pure=True).load(Path(__file__).with_name("trace.yaml"))
 AGENT: str = DOCUMENT["agent"]
+ACCEPTING_TURNS = 4  # of the loop, from accepting a connection to its handler
 UNNAMED = re.compile(r"<(time|id|uuid|text|activity|url)>")
 NAMED = re.compile(r"<(text|token|jwt|id|uuid|url|path) (\w+)>")
 """A `path` is the URL's of that name, at the beginning of a target."""
@@ -199,6 +200,10 @@ class Player:
         try:
             yield self
         finally:
+            # Before Python 3.12 a connection accepted in the turn of the server's end stays open.
+            asyncio.get_running_loop().remove_reader(server.sockets[0].fileno())
+            for _ in range(ACCEPTING_TURNS):
+                await asyncio.sleep(0)
             server.close()
             for task in connections:
                 task.cancel()

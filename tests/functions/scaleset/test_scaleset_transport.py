@@ -12,6 +12,7 @@ import scaleset
 from scaleset import transport
 from scaleset.transport import Response
 
+ACCEPTING_TURNS = 4  # of the loop, from accepting a connection to its handler
 Talk = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 
@@ -35,6 +36,10 @@ async def served(talk: Talk) -> AsyncIterator[str]:
     try:
         yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
     finally:
+        # Before Python 3.12 a connection accepted in the turn of the server's end stays open.
+        asyncio.get_running_loop().remove_reader(server.sockets[0].fileno())
+        for _ in range(ACCEPTING_TURNS):
+            await asyncio.sleep(0)
         server.close()
         for task in tasks:
             task.cancel()
