@@ -65,6 +65,7 @@ PROFILES: Final[Mapping[str, Profile]] = {
     "storage-errors": Profile(share=0.1, routes="storage.", fault=Fault(status=503)),
     "storage-lost-answers": Profile(share=0.1, routes="storage.insert", fault=Fault(kind="reset", after=True)),
     "secrets-errors": Profile(share=0.2, routes="secrets.", fault=Fault(status=503)),
+    "logging-errors": Profile(share=0.2, routes="logging.", fault=Fault(status=503)),
     "monitoring-errors": Profile(share=0.2, routes="monitoring.", fault=Fault(status=503)),
     "metadata-errors": Profile(share=0.1, routes="metadata.", fault=Fault(status=503)),
     "garbage": Profile(share=0.05, routes="", fault=Fault(kind="garbage", status=200)),

@@ -125,6 +125,11 @@ class Site:
         return self._google_url
 
     @property
+    def logging_url(self) -> str:
+        """Where Cloud Logging's v2/ lies."""
+        return self._google_url
+
+    @property
     def certs_url(self) -> str:
         """Google's JWK set."""
         return f"{self._google_url}/oauth2/v3/certs"
@@ -171,10 +176,26 @@ class Site:
             "storage_url",
             "secrets_url",
             "monitoring_url",
+            "logging_url",
             "certs_url",
             "metadata_host",
         )
         return {name: getattr(self, name) for name in names}
+
+    def operator_environment(self) -> dict[str, str]:
+        """What the operators' commands need in their environment to ask this site; they may do everything there."""
+        token = "ghp_operator-that-must-not-leak"  # noqa: S105 - nobody's
+        with self.lock:
+            self.github.app.personal_tokens.add(token)
+            access = self.google.tokens.lasting(f"operator@{self.google.project}.iam").token
+        return {
+            "ROLLOUT_COMPUTE_URL": self.compute_url,
+            "ROLLOUT_STORAGE_URL": self.storage_url,
+            "ROLLOUT_LOGGING_URL": self.logging_url,
+            "ROLLOUT_GITHUB_URL": self.github_url,
+            "ROLLOUT_GOOGLE_TOKEN": access,
+            "GH_TOKEN": token,
+        }
 
     def _metadata_host(self, name: str, account: str, vm: Instance | None) -> str:
         if name not in self._metadata_hosts:

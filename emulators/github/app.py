@@ -68,8 +68,8 @@ class App:
         selection = {"permissions": self.permissions, "repository_selection": "all"}
         return {"token": token.token, "expires_at": expires, **selection}
 
-    def check_token(self, call: Call, now: float) -> None:
-        """Whether a call has a good installation token, or a person's. Raises Refusal."""
+    def check_token(self, call: Call, now: float, permission: str = "organization_self_hosted_runners") -> None:
+        """Whether a call has a good installation token with that permission, or a person's. Raises Refusal."""
         if not call.bearer:
             raise refuse(401, "Requires authentication")
         if call.bearer in self.personal_tokens:
@@ -78,7 +78,7 @@ class App:
         if token is None or now >= token.expires:
             raise refuse(401, "Bad credentials")
         need = "read" if call.method == "GET" else "write"
-        if self.permissions.get("organization_self_hosted_runners", "") not in {need, "write"}:
+        if self.permissions.get(permission, "") not in {need, "write"}:
             raise refuse(403, "Resource not accessible by integration")
 
     def revoke(self) -> None:

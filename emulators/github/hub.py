@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 from emulators.clock import Clock
-from emulators.github import listener, reply, rest
+from emulators.github import listener, reply, rest, workflow_rest
 from emulators.github.app import App
 from emulators.github.rate_limit import RateLimit
+from emulators.github.release import release
 from emulators.github.runner import Runner
 from emulators.github.scale_sets import Options, QueuedJob, ScaleSet, ScaleSets, connect_rest, queue_rest, service_rest
 from emulators.github.scale_sets import reply as service_reply
+from emulators.github.workflow import Workflow, WorkflowRun
 from emulators.route import Call, Refusal, Reply, Route, Table
 
 SERVICE: Final = ("/rest/", "/scalesets/")
@@ -66,6 +68,13 @@ class GitHub:
     """A kind of fault (`status` for 503, `reset`, `hang`) that every request meets; empty: none."""
     server_url: str = ""
     """What the just-in-time configuration names as the server; empty: this one."""
+    workflows: list[Workflow] = field(default_factory=list[Workflow])
+    workflow_runs: dict[int, WorkflowRun] = field(default_factory=dict[int, WorkflowRun])
+    """Those that were dispatched. Jobs of scale sets are runs of their own."""
+    releases: dict[str, list[dict[str, Any]]] = field(default_factory=dict[str, list[dict[str, Any]]])
+    """By OWNER/NAME of the repository, the newest first."""
+    knows_run_details: bool = True
+    """Whether a dispatch may be asked for its run; an old server of one's own does not know that."""
     changed: int = 0
     """Grows with every change that might answer a poll that is held."""
 
@@ -73,7 +82,7 @@ class GitHub:
         self.app = App(seed=self.seed)
         self.rate_limit = RateLimit()
         self.scale_sets = ScaleSets(self)
-        parts = (rest, listener, connect_rest, service_rest, queue_rest)
+        parts = (rest, workflow_rest, listener, connect_rest, service_rest, queue_rest)
         self.table = Table([route for part in parts for route in part.routes(self)])
         self._last_id = self._last_request = 0
         self.add_runner_group("Default")
@@ -220,12 +229,15 @@ class GitHub:
         event: str = "push",
         job_id: str = "",
         script: str = "",
+        branch: str = "main",
     ) -> QueuedJob:
         """Have a job that waits for a scale set with all these labels; `script` is what its runner is handed."""
         with self.lock:
-            return self.scale_sets.queue(
+            job = self.scale_sets.queue(
                 labels, repository=repository, name=name, event=event, job_id=job_id, script=script
             )
+            job.branch = branch
+            return job
 
     def cancel_job(self, job_id: str) -> None:
         """Somebody cancels it: at once if no runner has it, else as soon as its runner is done."""
@@ -298,6 +310,39 @@ class GitHub:
         with self.lock:
             return self.scale_sets.agenda.next()
 
+    # Workflows and releases
+
+    def next_run_id(self) -> int:
+        """A number for a run, far from those of jobs that scale sets wait for."""
+        return 9_000_000_000 + self.next_id()
+
+    def add_workflow(self, repository: str, file: str, **how: Any) -> Workflow:
+        """Have a workflow that may be dispatched; `how` are fields of Workflow."""
+        with self.lock:
+            workflow = Workflow(id=self.next_id(), repository=repository, file=file, **how)
+            self.workflows.append(workflow)
+            return workflow
+
+    def add_release(
+        self, repository: str, tag: str, *, assets: Mapping[str, str] | None = None, body: str = "",
+        prerelease: bool = False, draft: bool = False, published: float | None = None,
+    ) -> dict[str, Any]:  # fmt: skip
+        """Have a release, newer than those there are; `assets` are names to digests."""
+        with self.lock:
+            at = self.clock.now() if published is None else published
+            made = release(
+                self.next_id(),
+                repository,
+                tag,
+                at=at,
+                assets=assets or {},
+                body=body,
+                prerelease=prerelease,
+                draft=draft,
+            )
+            self.releases.setdefault(repository, []).insert(0, made)
+            return made
+
     # Calls
 
     def handle(self, route: Route, call: Call) -> Reply | None:
@@ -315,7 +360,8 @@ class GitHub:
         answer = route.handler(call)
         if answer is None:
             return None
-        common = {"X-GitHub-Api-Version-Selected": "2022-11-28", **self._request_id(), **limits}
+        version = call.headers.get("X-GitHub-Api-Version") or "2022-11-28"
+        common = {"X-GitHub-Api-Version-Selected": version, **self._request_id(), **limits}
         return Reply(status=answer.status, body=answer.body, headers={**common, **answer.headers})
 
     def _service_dress(self, answer: Reply) -> Reply:

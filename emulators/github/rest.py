@@ -12,9 +12,9 @@ import json
 import re
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Final
-from urllib.parse import urlencode
 
 from emulators.github.configuration import configuration
+from emulators.github.page import page
 from emulators.github.reply import invalid, refuse
 from emulators.github.runner import Runner
 from emulators.route import Call, Reply, Route, json_reply
@@ -24,8 +24,6 @@ if TYPE_CHECKING:
 
 NAME: Final = re.compile(r"[^\s/\\\"']{1,64}")
 MAX_LABELS: Final = 100
-PER_PAGE: Final = 30
-MAX_PER_PAGE: Final = 100
 
 
 def routes(hub: GitHub) -> Iterable[Route]:
@@ -34,6 +32,11 @@ def routes(hub: GitHub) -> Iterable[Route]:
     table = {
         "access_token": ("POST", "/app/installations/{installation}/access_tokens", calls.access_token),
         "runner_groups": ("GET", "/orgs/{organization}/actions/runner-groups", calls.runner_groups),
+        "group_repositories": (
+            "GET",
+            "/orgs/{organization}/actions/runner-groups/{group}/repositories",
+            calls.group_repositories,
+        ),
         "jit": ("POST", "/orgs/{organization}/actions/runners/generate-jitconfig", calls.jit),
         "runners": ("GET", "/orgs/{organization}/actions/runners", calls.runners),
         "runner": ("GET", "/orgs/{organization}/actions/runners/{runner}", calls.runner),
@@ -76,7 +79,20 @@ class Rest:
             for group in self._hub.groups.values()
             if repository is None or group.repositories is None or repository in group.repositories
         ]
-        return self._page(call, "runner_groups", groups)
+        return page(self._hub, call, "runner_groups", groups)
+
+    def group_repositories(self, call: Call) -> Reply:
+        """The repositories that were selected for a group."""
+        self._check(call)
+        group = next((each for each in self._hub.groups.values() if str(each.id) == call.parameters["group"]), None)
+        if group is None:
+            raise refuse(404, "Not Found")
+        names = sorted(group.repositories or ())
+        found = [
+            {"id": 1000 + n, "name": name, "full_name": f"{self._hub.organization}/{name}"}
+            for n, name in enumerate(names)
+        ]
+        return page(self._hub, call, "repositories", found)
 
     def jit(self, call: Call) -> Reply:
         """Register a runner and hand out its configuration."""
@@ -102,7 +118,7 @@ class Rest:
         self._check(call)
         wanted = call.query.get("name")
         found = [runner for runner in self._hub.runners.values() if wanted is None or runner.name == wanted]
-        return self._page(call, "runners", [self._hub.document(runner) for runner in found])
+        return page(self._hub, call, "runners", [self._hub.document(runner) for runner in found])
 
     def runner(self, call: Call) -> Reply:
         """One runner."""
@@ -128,20 +144,6 @@ class Rest:
         if call.parameters["organization"].lower() != self._hub.organization.lower():
             raise refuse(404, "Not Found")
 
-    def _page(self, call: Call, name: str, items: list[dict[str, Any]]) -> Reply:
-        size = min(max(_number(call.query, "per_page", PER_PAGE), 1), MAX_PER_PAGE)
-        page = max(_number(call.query, "page", 1), 1)
-        last = max((len(items) + size - 1) // size, 1)
-        others = {"prev": page - 1, "next": page + 1, "last": last, "first": 1}
-        wanted = {relation: number for relation, number in others.items() if number != page and 1 <= number <= last}
-        shown = items[(page - 1) * size : page * size]
-        links = [
-            f'<{self._hub.url}{call.path}?{urlencode({**call.query, "page": number})}>; rel="{relation}"'
-            for relation, number in wanted.items()
-        ]
-        headers = {"Link": ", ".join(links)} if links else None
-        return json_reply(200, {"total_count": len(items), name: shown}, headers)
-
 
 def _registration(body: Mapping[str, Any]) -> tuple[str, int, list[str], str]:
     name, group, labels = body.get("name"), body.get("runner_group_id"), body.get("labels")
@@ -157,8 +159,3 @@ def _registration(body: Mapping[str, Any]) -> tuple[str, int, list[str], str]:
     if not isinstance(folder, str):
         raise invalid("For 'properties/work_folder', a string is expected.")
     return name, group, labels, folder  # pyright: ignore[reportUnknownVariableType]
-
-
-def _number(query: Mapping[str, str], name: str, default: int) -> int:
-    text = query.get(name, "")
-    return int(text) if text.isdecimal() else default

@@ -46,10 +46,12 @@ class AccessTokens:
         """An account's token."""
         token = self._current.get(account)
         if token is None or now >= token.expires - RENEWED_SECONDS:
-            letters = "".join(self._random.choices(string.ascii_letters + string.digits + "-_", k=120))
-            token = AccessToken(token=f"ya29.c.{letters}", account=account, expires=now + LIFETIME_SECONDS)
-            self._current[account] = self._all[token.token] = token
+            token = self._current[account] = self._new(account, now + LIFETIME_SECONDS)
         return token
+
+    def lasting(self, account: str) -> AccessToken:
+        """A token that does not end by itself, which no real one is: for who has no other way to renew it."""
+        return self._new(account, float("inf"))
 
     def revoke(self) -> None:
         """Make every token worthless that is out."""
@@ -85,3 +87,10 @@ class AccessTokens:
             )
         if (route.name, account) in self._denied:
             raise refuse(route.service, 403, f"{account} has no permission for {call.path} (or it may not exist).")
+
+    def _new(self, account: str, expires: float) -> AccessToken:
+        letters = "".join(self._random.choices(string.ascii_letters + string.digits + "-_", k=120))
+        token = self._all[f"ya29.c.{letters}"] = AccessToken(
+            token=f"ya29.c.{letters}", account=account, expires=expires
+        )
+        return token

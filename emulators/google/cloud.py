@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from emulators import identity
 from emulators.clock import Clock
-from emulators.google import compute_rest, reply, storage_rest
+from emulators.google import compute_rest, disk_rest, instance_rest, operation_rest, reply, storage_rest
 from emulators.google.access_token import AccessTokens
 from emulators.google.bucket import Storage, StoredObject
 from emulators.google.compute import PROJECT_NUMBER, Compute
-from emulators.google.group import Group
-from emulators.google.instance import Instance
+from emulators.google.group import Group, Version
+from emulators.google.instance import ROOT, Instance
+from emulators.google.logging import Logging
 from emulators.google.metadata_server import MetadataServer
 from emulators.google.monitoring import Monitoring
 from emulators.google.operation import OperationError
 from emulators.google.secret import Secrets
+from emulators.google.template import Template
 from emulators.route import Call, Reply, Route, Table, json_reply
 
 UNGUARDED = frozenset({"metadata", "certs"})
@@ -44,12 +46,17 @@ class Google:
         self.metadata = MetadataServer(self)
         self.secrets = Secrets(self)
         self.monitoring = Monitoring(self)
+        self.logging = Logging(self)
         certs = Route(name="certs.keys", method="GET", path="/oauth2/v3/certs", handler=self._certs)
         services = [
             *compute_rest.routes(self),
+            *instance_rest.routes(self),
+            *disk_rest.routes(self),
+            *operation_rest.routes(self),
             *storage_rest.routes(self),
             *self.secrets.routes(),
             *self.monitoring.routes(),
+            *self.logging.routes(),
         ]
         self.table = Table([certs, *services, *self.metadata.routes()])
 
@@ -106,10 +113,55 @@ class Google:
         with self.lock:
             return self.compute.remove_group(name)
 
-    def create_instance(self, group: Group, *, name: str = "", zone: str = "", age_seconds: float = 0.0) -> Instance:
-        """Have a running VM of a group. Its target size stays."""
+    def create_instance(
+        self, group: Group, *, name: str = "", zone: str = "", age_seconds: float = 0.0, version: str | None = None
+    ) -> Instance:
+        """Have a running VM of a group, of the version that is short of VMs or the one named. Its target size stays."""
+        created = self.clock.now() - age_seconds
         with self.lock:
-            return self.compute.add_instance(group, name=name, zone=zone, created=self.clock.now() - age_seconds)
+            return self.compute.add_instance(group, name=name, zone=zone, created=created, version=version)
+
+    def add_template(
+        self, name: str, *, region: str = "us-west1", metadata: Mapping[str, str] | None = None,
+        labels: Mapping[str, str] | None = None, machine_type: str = "n2-standard-16",
+    ) -> Template:  # fmt: skip
+        """Have a regional instance template; its metadata and labels go to the VMs that are made from it."""
+        with self.lock:
+            template = Template(
+                id=self.compute.number(),
+                name=name,
+                region=region,
+                project=self.project,
+                created=self.clock.now(),
+                machine_type=machine_type,
+                labels=dict(labels or {}),
+                metadata=dict(metadata or {}),
+            )
+            self.compute.templates[region, name] = template
+            return template
+
+    def set_versions(self, group: Group, versions: Sequence[tuple[str, str, int | None]]) -> None:
+        """Change a group's versions past the API: (name, template's name, fixed size or None for the rest)."""
+        root = f"{ROOT}/projects/{group.project}/regions/{group.region}/instanceTemplates"
+        with self.lock:
+            group.versions = [
+                Version(name=name, template=f"{root}/{made}", fixed=size) for name, made, size in versions
+            ]
+            group.revision += 1
+            self.compute.changed += 1
+
+    def write_serial(self, vm: Instance, text: str) -> None:
+        """A VM writes to its serial port."""
+        with self.lock:
+            vm.serial += text.encode()
+
+    def log(
+        self, payload: Mapping[str, Any] | str, *, severity: str = "INFO", at: float | None = None,
+        labels: Mapping[str, str] | None = None, resource: Mapping[str, str] | None = None, log: str = "runner",
+    ) -> None:  # fmt: skip
+        """Have an entry in Cloud Logging; `resource` are its resource's labels, such as instance_id."""
+        with self.lock:
+            self.logging.add(payload, severity=severity, at=at, labels=labels or {}, resource=resource or {}, log=log)
 
     def delete_instance(self, vm: Instance) -> None:
         """A VM is gone at once, as after a deletion past its group."""

@@ -15,9 +15,11 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from emulators.clock import Clock
-from emulators.google.group import Autoscaler, Group
+from emulators.google.disk import Disk, Image, Snapshot
+from emulators.google.group import Autoscaler, Group, Version
 from emulators.google.instance import Instance
 from emulators.google.operation import Operation, OperationError
+from emulators.google.template import Template
 
 PROJECT_NUMBER: Final = 123456789012
 SLEEP: Final = {"SUSPENDED": ("SUSPENDING", "SUSPENDED", "RESUMING"), "STOPPED": ("STOPPING", "TERMINATED", "STARTING")}
@@ -45,11 +47,31 @@ class Compute:
     """How long it takes to resume or start it."""
     retry_seconds: float = 0.0
     """After which a group tries again to create a VM that it could not create; 0: at every look."""
+    snapshot_seconds: float = 0.0
+    """How long a snapshot is UPLOADING, and its operation RUNNING."""
     changed: int = 0
     """Grows with every change of a group, a VM or an operation."""
     groups: dict[str, Group] = field(default_factory=dict[str, Group])
     loose: list[Instance] = field(default_factory=list[Instance])
     """VMs of no group."""
+    templates: dict[tuple[str, str], Template] = field(default_factory=dict[tuple[str, str], Template])
+    """By region and name. A group's own template exists without being here."""
+    disks: dict[tuple[str, str], Disk] = field(default_factory=dict[tuple[str, str], Disk])
+    """By zone and name: those of VMs that were made by themselves."""
+    snapshots: dict[str, Snapshot] = field(default_factory=dict[str, Snapshot])
+    images: dict[str, Image] = field(default_factory=dict[str, Image])
+    stocked_out: set[str] = field(default_factory=set[str])
+    """Zones where no VM can be had by itself; groups have such a set of their own."""
+    quotas: dict[tuple[str, str], tuple[float, float]] = field(
+        default_factory=dict[tuple[str, str], tuple[float, float]]
+    )
+    """By region and metric: limit and usage. Only shown; what a group refuses by is its own."""
+    quotas_shown: bool = True
+    """Whether a region tells its quotas, or only that it cannot."""
+    requested: dict[str, Operation] = field(default_factory=dict[str, Operation])
+    """What was accepted, by the request's id."""
+    accepted: Operation | None = None
+    """The last operation."""
     operations: dict[str, Operation] = field(default_factory=dict[str, Operation])
     failing: defaultdict[str, deque[OperationError]] = field(default_factory=lambda: defaultdict(deque[OperationError]))
     """By route: how its next operations will end."""
@@ -82,8 +104,13 @@ class Compute:
         self.tick()
         return group
 
-    def add_instance(self, group: Group, *, name: str = "", zone: str = "", created: float | None = None) -> Instance:
-        """Have a running VM of a group."""
+    def add_instance(
+        self, group: Group, *, name: str = "", zone: str = "", created: float | None = None, version: str | None = None
+    ) -> Instance:
+        """Have a running VM of a group; of the version that is short of VMs, or of the one named."""
+        made = group.next_version() if version is None else _named(group, version)
+        region, _, template_name = made.template.rpartition("/instanceTemplates/")
+        template = self.templates.get((region.rpartition("/")[2], template_name))
         zone = zone or group.zones[len(group.instances) % len(group.zones)]
         suffix = "".join(self._random.choices(LETTERS, k=4))
         vm = Instance(
@@ -94,8 +121,15 @@ class Compute:
             project_number=PROJECT_NUMBER,
             service_account=group.service_account,
             created=self.clock.now() if created is None else created,
-            metadata={"created-by": group.created_by, "instance-template": group.template, **group.metadata},
-            template=group.template,
+            metadata={
+                "created-by": group.created_by,
+                "instance-template": made.template,
+                **(template.metadata if template else {}),
+                **group.metadata,
+            },
+            template=made.template,
+            version=made.name,
+            labels=dict(template.labels) if template else {},
         )
         group.instances.append(vm)
         group.revision += 1
@@ -104,8 +138,37 @@ class Compute:
 
     def instance(self, zone: str, name: str) -> Instance | None:
         """A VM that exists."""
-        everywhere = [*self.loose, *(vm for group in self.groups.values() for vm in group.instances)]
-        return next((vm for vm in everywhere if (vm.zone, vm.name) == (zone, name) and not vm.errors), None)
+        found = (vm for vm in self.everywhere() if (vm.zone, vm.name) == (zone, name))
+        return next((vm for vm in found if not vm.errors), None)
+
+    def everywhere(self) -> list[Instance]:
+        """All VMs, those that a group could not make yet among them."""
+        return [*self.loose, *(vm for group in self.groups.values() for vm in group.instances)]
+
+    def add_loose(self, vm: Instance, disks: list[Disk]) -> None:
+        """Have a VM of no group, with its disks."""
+        vm.status, vm.until = "PROVISIONING", self.clock.now() + self.create_seconds
+        vm.disks = [disk.name for disk in disks]
+        self.disks |= {(disk.zone, disk.name): disk for disk in disks}
+        self.loose.append(vm)
+        self.changed += 1
+        self.tick()
+
+    def stop(self, vm: Instance) -> None:
+        """Stop a VM; its disks stay."""
+        vm.status, vm.until = "STOPPING", self.clock.now() + self.stop_seconds
+        vm.revision += 1
+        self.changed += 1
+        self.tick()
+
+    def delete_instance(self, vm: Instance) -> None:
+        """Delete a VM past its group, if it has one, which then makes another."""
+        for group in self.groups.values():
+            if vm in group.instances:
+                group.instances.remove(vm)
+                group.revision += 1
+        vm.action = "DELETING"
+        self.stop(vm)
 
     def tick(self) -> None:
         """Let happen what is due by now."""
@@ -115,14 +178,15 @@ class Compute:
                 self._advance(group, vm, now)
             if self.autofill:
                 self._fill(group, now)
+        for vm in [each for each in self.loose if each.until is not None and now >= each.until]:
+            self._advance_loose(vm, now)
 
     def next_due(self) -> float | None:
         """When something will happen by itself to a VM of a group."""
         return min(
             (
                 vm.until
-                for group in self.groups.values()
-                for vm in group.instances
+                for vm in self.everywhere()
                 if vm.until is not None and not (vm.errors and vm.action == "CREATING" and not self.retry_seconds)
             ),
             default=None,
@@ -164,7 +228,8 @@ class Compute:
         group.target_size = size
         self.delete(group, self._random.sample(staying, surplus), shrink=False)
 
-    def operate(self, route: str, kind: str, group: Group, user: str) -> Operation:
+    def operate(self, route: str, kind: str, *, scope: str, project: str, target: str, target_id: str,
+                user: str) -> Operation:  # fmt: skip
         """Accept an operation."""
         now = self.clock.now()
         number = self.number()
@@ -172,17 +237,17 @@ class Compute:
         operation = Operation(
             id=number,
             name=f"operation-{int(now * 1000)}-{number[:13]}-{number[-8:]}",
-            kind=f"compute.instanceGroupManagers.{kind}",
-            region=group.region,
-            project=group.project,
-            target=group.path,
-            target_id=group.id,
+            kind=kind,
+            scope=scope,
+            project=project,
+            target=target,
+            target_id=target_id,
             user=user,
             started=now,
             done=now + self.operation_seconds,
             error=waiting.popleft() if waiting else None,
         )
-        self.operations[operation.name] = operation
+        self.operations[operation.name] = self.accepted = operation
         self.changed += 1
         return operation
 
@@ -199,6 +264,25 @@ class Compute:
                     vm = self.add_instance(group)
                     vm.target_status = target
                     self._create(group, vm, now)
+
+    def _advance_loose(self, vm: Instance, now: float) -> None:
+        """The next step in the life of a VM of no group."""
+        self.changed += 1
+        vm.revision += 1
+        if vm.status == "PROVISIONING":
+            vm.status = "RUNNING"
+            vm.until = None if vm.max_run_seconds is None else now + vm.max_run_seconds
+        elif vm.status == "RUNNING":
+            vm.action = "STOPPING" if vm.stops else "DELETING"
+            self.stop(vm)
+        elif vm.action == "DELETING":
+            self.loose.remove(vm)
+            for disk in [self.disks[vm.zone, name] for name in vm.disks]:
+                disk.user = ""
+                if disk.auto_delete:
+                    del self.disks[disk.zone, disk.name]
+        else:
+            vm.status, vm.until = "TERMINATED", None
 
     def _wake(self, group: Group, vm: Instance, now: float) -> None:
         """Take a VM out of the reserve."""
@@ -251,3 +335,7 @@ class Compute:
                 vm.action, vm.status = "NONE", "RUNNING"
             case _:
                 pass
+
+
+def _named(group: Group, version: str) -> Version:
+    return next(each for each, _ in group.wanted if each.name == version)

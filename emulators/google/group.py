@@ -24,6 +24,17 @@ class Autoscaler:
 
 
 @dataclass(kw_only=True)
+class Version:
+    """One of a group's versions. One of them has neither a fixed size nor a percentage: it gets the rest."""
+
+    name: str
+    template: str
+    """Its selfLink."""
+    fixed: int | None = None
+    percent: int | None = None
+
+
+@dataclass(kw_only=True)
 class Group:
     """A regional managed instance group. A test may change any of it."""
 
@@ -59,6 +70,9 @@ class Group:
     standby_delay_seconds: float = 0.0
     """How long a VM for the reserve runs before it is suspended or stopped."""
     revision: int = 0
+    versions: list[Version] = field(default_factory=list[Version])
+    """Empty: one version without a name, of `template`."""
+    update_type: str = "OPPORTUNISTIC"
 
     @property
     def targets(self) -> dict[str, int]:
@@ -69,6 +83,11 @@ class Group:
         """The VMs that are to become that, those that leave left out."""
         leaving = {"DELETING", "ABANDONING"}
         return [vm for vm in self.instances if vm.target_status == target and vm.action not in leaving]
+
+    @property
+    def fingerprint(self) -> str:
+        """Grows stale with every change of the group and of its VMs."""
+        return f"{self.revision:08x}Qk0="
 
     @property
     def path(self) -> str:
@@ -85,6 +104,32 @@ class Group:
         """The instance template's selfLink."""
         return f"{ROOT}/projects/{self.project}/global/instanceTemplates/{self.name}-1"
 
+    @property
+    def wanted(self) -> list[tuple[Version, int]]:
+        """Its versions and how many VMs each is to have."""
+        versions = self.versions or [Version(name="", template=self.template)]
+        left = self.target_size
+        sizes: list[int | None] = []
+        for version in versions:
+            size = version.fixed
+            if version.percent is not None:
+                size = round(self.target_size * version.percent / 100)
+            sizes.append(None if size is None else min(size, left))
+            left -= sizes[-1] or 0
+        return [(version, left if size is None else size) for version, size in zip(versions, sizes, strict=True)]
+
+    def having(self, version: Version) -> int:
+        """How many VMs of a version it has, those that leave left out."""
+        return sum((vm.version, vm.template) == (version.name, version.template) for vm in self.meant("RUNNING"))
+
+    def next_version(self) -> Version:
+        """As what the next VM is made: a version of a given size that has too few, else the one that gets the rest."""
+        wanted = self.wanted
+        if len(wanted) == 1:
+            return wanted[0][0]
+        short = [version for version, size in wanted if _sized(version) and self.having(version) < size]
+        return short[0] if short else next(version for version, _ in wanted if not _sized(version))
+
     def document(self, *, autofill: bool) -> dict[str, Any]:
         """What regionInstanceGroupManagers.get answers."""
         full = all(len(self.meant(target)) == size for target, size in self.targets.items())
@@ -99,12 +144,13 @@ class Group:
         actions: dict[str, int] = dict.fromkeys(kinds, 0)
         for vm in self.instances:
             actions[vm.action.lower()] += 1
+        wanted = self.wanted
         project = f"{ROOT}/projects/{self.project}"
         region = f"{project}/regions/{self.region}"
         status: dict[str, Any] = {
             "isStable": stable if self.stable is None else self.stable,
             "stateful": {"hasStatefulConfig": False, "perInstanceConfigs": {"allEffective": True}},
-            "versionTarget": {"isReached": True},
+            "versionTarget": {"isReached": all(self.having(version) == size for version, size in wanted)},
         }
         if self.autoscaler is not None:
             status["autoscaler"] = f"{region}/autoscalers/{self.autoscaler.name}"
@@ -114,12 +160,16 @@ class Group:
             "creationTimestamp": rfc3339(self.created, PACIFIC),
             "name": self.name,
             "region": region,
-            "distributionPolicy": {"zones": [{"zone": f"{project}/zones/{zone}"} for zone in self.zones]},
-            "instanceTemplate": self.template,
-            "versions": [{"instanceTemplate": self.template, "targetSize": {"calculated": self.target_size}}],
+            "distributionPolicy": {
+                "zones": [{"zone": f"{project}/zones/{zone}"} for zone in self.zones],
+                "targetShape": self.shape,
+            },
+            **({"instanceTemplate": wanted[0][0].template} if len(wanted) == 1 else {}),
+            "versions": [_shown(version, size) for version, size in wanted],
+            "updatePolicy": {"type": self.update_type, "minimalAction": "REPLACE", "replacementMethod": "SUBSTITUTE"},
             "instanceGroup": f"{region}/instanceGroups/{self.name}",
             "baseInstanceName": self.name,
-            "fingerprint": f"{self.revision:08x}Qk0=",
+            "fingerprint": self.fingerprint,
             "currentActions": actions,
             "status": status,
             "targetSize": self.target_size,
@@ -154,7 +204,7 @@ class Group:
             **exists,
             "currentAction": vm.action,
             "targetStatus": vm.target_status,
-            "version": {"instanceTemplate": vm.template},
+            "version": {**({"name": vm.version} if vm.version else {}), "instanceTemplate": vm.template},
             "lastAttempt": attempt,
         }
 
@@ -177,3 +227,16 @@ class Group:
         known = {"zone": vm.zone, "vmType": "n2-standard-16", **({"zonesAvailable": free} if free else {})}
         info = {"domain": "compute.googleapis.com", "reason": "resource_availability", "metadatas": known}
         return {"errorDetails": [{"errorInfo": info}]}
+
+
+def _sized(version: Version) -> bool:
+    return version.fixed is not None or version.percent is not None
+
+
+def _shown(version: Version, size: int) -> dict[str, Any]:
+    given = {"fixed": version.fixed, "percent": version.percent}
+    return {
+        **({"name": version.name} if version.name else {}),
+        "instanceTemplate": version.template,
+        "targetSize": {**{name: value for name, value in given.items() if value is not None}, "calculated": size},
+    }

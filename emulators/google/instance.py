@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import json
 from dataclasses import dataclass, field
 from datetime import timedelta, timezone
 from typing import Any, Final
@@ -28,6 +31,17 @@ class Instance:
     """Seconds since 1970."""
     metadata: dict[str, str] = field(default_factory=dict[str, str])
     """Its attributes; `created-by` names its group."""
+    labels: dict[str, str] = field(default_factory=dict[str, str])
+    machine_type: str = "n2-standard-16"
+    version: str = ""
+    """The name of its group's version that it was made as."""
+    serial: bytes = b""
+    """What it wrote to its serial port."""
+    disks: list[str] = field(default_factory=list[str])
+    """The names of its disks, the boot disk first; only of a VM that was made by itself."""
+    max_run_seconds: int | None = None
+    """After which it is deleted, or stopped if `stops`."""
+    stops: bool = False
     status: str = "RUNNING"
     preempted: bool = False
     action: str = "NONE"
@@ -58,6 +72,12 @@ class Instance:
         return self.action == "NONE" and sleeps in {None, self.status}
 
     @property
+    def fingerprint(self) -> str:
+        """Of its metadata: whoever changes that has to know it."""
+        digest = hashlib.sha256(json.dumps(sorted(self.metadata.items())).encode()).digest()
+        return base64.b64encode(digest[:8]).decode()
+
+    @property
     def region(self) -> str:
         """Of its zone."""
         return self.zone.rpartition("-")[0]
@@ -73,16 +93,17 @@ class Instance:
             "creationTimestamp": rfc3339(self.created, PACIFIC),
             "name": self.name,
             "tags": {"fingerprint": "42WmSpB8rSM="},
-            "machineType": f"{zone}/machineTypes/n2-standard-16",
+            "machineType": f"{zone}/machineTypes/{self.machine_type}",
             "status": self.status,
             "zone": zone,
             "canIpForward": False,
             "networkInterfaces": [{"kind": "compute#networkInterface", "name": "nic0", "networkIP": "10.0.0.2"}],
-            "disks": [],
-            "metadata": {"kind": "compute#metadata", "fingerprint": "mPh1pT3cXkk=", "items": items},
+            "disks": [{"source": f"{zone}/disks/{name}", "boot": not n} for n, name in enumerate(self.disks)],
+            "metadata": {"kind": "compute#metadata", "fingerprint": self.fingerprint, "items": items},
+            "labels": self.labels,
             "serviceAccounts": [{"email": self.service_account, "scopes": scopes}] if self.service_account else [],
             "selfLink": self.link,
-            "scheduling": {"onHostMaintenance": "TERMINATE", "automaticRestart": False, "preemptible": False},
+            "scheduling": self._scheduling,
             "labelFingerprint": "42WmSpB8rSM=",
             "startRestricted": False,
             "deletionProtection": False,
@@ -90,3 +111,11 @@ class Instance:
             "lastStartTimestamp": rfc3339(self.started or self.created, PACIFIC),
             **({} if self.suspended is None else {"lastSuspendedTimestamp": rfc3339(self.suspended, PACIFIC)}),
         }
+
+    @property
+    def _scheduling(self) -> dict[str, Any]:
+        value: dict[str, Any] = {"onHostMaintenance": "TERMINATE", "automaticRestart": False, "preemptible": False}
+        if self.max_run_seconds is not None:
+            value["maxRunDuration"] = {"seconds": str(self.max_run_seconds)}
+            value["instanceTerminationAction"] = "STOP" if self.stops else "DELETE"
+        return value

@@ -21,13 +21,14 @@ class OperationError:
 
 @dataclass(kw_only=True)
 class Operation:
-    """An operation of a region."""
+    """An operation of a region, of a zone, or a global one."""
 
     id: str
     name: str
     kind: str
     """Its operationType."""
-    region: str
+    scope: str
+    """regions/R, zones/Z or global."""
     project: str
     target: str
     """The path of what it works on, below compute/v1/."""
@@ -39,8 +40,9 @@ class Operation:
     error: OperationError | None = None
 
     def document(self, now: float = 0.0) -> dict[str, Any]:
-        """What regionOperations.get answers then; whoever starts one is told that it runs."""
-        region = f"{ROOT}/projects/{self.project}/regions/{self.region}"
+        """What operations.get answers then; whoever starts one is told that it runs."""
+        scope = f"{ROOT}/projects/{self.project}/{self.scope}"
+        where = {} if self.scope == "global" else {self.scope.partition("s/")[0]: scope}
         finished = now >= self.done
         value: dict[str, Any] = {
             "kind": "compute#operation",
@@ -54,8 +56,8 @@ class Operation:
             "progress": 100 if finished else 0,
             "insertTime": rfc3339(self.started, PACIFIC),
             "startTime": rfc3339(self.started, PACIFIC),
-            "selfLink": f"{region}/operations/{self.name}",
-            "region": region,
+            "selfLink": f"{scope}/operations/{self.name}",
+            **where,
         }
         if finished:
             value["endTime"] = rfc3339(self.done, PACIFIC)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import email
 import email.policy
+import email.utils
 import json
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Final
@@ -80,6 +81,7 @@ class StorageRest:
         stored = self._known(call)
         headers = {
             "Content-Type": stored.content_type,
+            "Last-Modified": email.utils.formatdate(stored.updated, usegmt=True),
             "X-Goog-Generation": str(stored.generation),
             "X-Goog-Metageneration": str(stored.metageneration),
             "X-Goog-Hash": f"crc32c={stored.crc32c},md5={stored.md5}",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import google.auth.exceptions
 import google.auth.transport.requests
 import pytest
@@ -134,6 +136,73 @@ def test_the_compute_library_reads_and_deletes(site, group, vm, signed_in):
     site.clock.advance(30)
     with pytest.raises(exceptions.NotFound):
         instances.get(project="iree-oss", zone=vm.zone, instance=vm.name)
+
+
+def test_the_compute_library_lists_groups_and_changes_their_versions(site, group, vm, signed_in):
+    options = ClientOptions(api_endpoint=site.compute_url)
+    template = site.google.add_template("v2", labels={"version": "v2"})
+    everywhere = compute_v1.InstanceGroupManagersClient(credentials=signed_in, client_options=options)
+    found = dict(everywhere.aggregated_list(project="iree-oss"))
+    assert [each.name for each in found["regions/us-west1"].instance_group_managers] == [group.name]
+
+    groups = compute_v1.RegionInstanceGroupManagersClient(credentials=signed_in, client_options=options)
+    operations = compute_v1.RegionOperationsClient(credentials=signed_in, client_options=options)
+    groups.transport._extended_operations_services["region_operations"] = operations
+    versions = [
+        compute_v1.InstanceGroupManagerVersion(
+            name="canary", instance_template=template.link, target_size={"fixed": 1}
+        ),
+        compute_v1.InstanceGroupManagerVersion(name="stable", instance_template=template.link),
+    ]
+    where: dict[str, Any] = {"project": "iree-oss", "region": "us-west1", "instance_group_manager": group.name}
+    body = compute_v1.InstanceGroupManager(versions=versions)
+    groups.patch(**where, instance_group_manager_resource=body).result(retry=AT_ONCE)
+    shown = groups.get(**where)
+    assert [(each.name, each.target_size.calculated) for each in shown.versions] == [("canary", 1), ("stable", 1)]
+    assert not shown.status.version_target.is_reached
+    assert vm.template != template.link
+
+    templates = compute_v1.RegionInstanceTemplatesClient(credentials=signed_in, client_options=options)
+    assert templates.get(project="iree-oss", region="us-west1", instance_template="v2").properties.labels == {
+        "version": "v2"
+    }
+
+
+def test_the_compute_library_bakes(site, signed_in):
+    options = ClientOptions(api_endpoint=site.compute_url)
+    where: dict[str, Any] = {"project": "iree-oss", "zone": "us-west1-a"}
+    site.google.compute.stop_seconds = 0
+
+    def client(kind):
+        made = kind(credentials=signed_in, client_options=options)
+        for name, service in (("zone_operations", compute_v1.ZoneOperationsClient),
+                              ("global_operations", compute_v1.GlobalOperationsClient)):  # fmt: skip
+            made.transport._extended_operations_services[name] = service(credentials=signed_in, client_options=options)
+        return made
+
+    instances, disks = client(compute_v1.InstancesClient), client(compute_v1.DisksClient)
+    snapshots = client(compute_v1.SnapshotsClient)
+    made = compute_v1.Instance(name="builder", disks=[compute_v1.AttachedDisk(auto_delete=True, boot=True)])
+    instances.insert(**where, instance_resource=made).result(retry=AT_ONCE)
+    vm = instances.get(**where, instance="builder")
+    changed = compute_v1.Metadata(fingerprint=vm.metadata.fingerprint, items=[compute_v1.Items(key="a", value="1")])
+    instances.set_metadata(**where, instance="builder", metadata_resource=changed).result(retry=AT_ONCE)
+    with pytest.raises(exceptions.PreconditionFailed):
+        instances.set_metadata(**where, instance="builder", metadata_resource=changed)
+    site.google.write_serial(site.google.compute.instance("us-west1-a", "builder"), "done\n")
+    assert instances.get_serial_port_output(**where, instance="builder").contents == "done\n"
+    instances.stop(**where, instance="builder").result(retry=AT_ONCE)
+    assert instances.get(**where, instance="builder").status == "TERMINATED"
+    snapshot = compute_v1.Snapshot(name="snap")
+    disks.create_snapshot(**where, disk="builder", snapshot_resource=snapshot).result(retry=AT_ONCE)
+    assert snapshots.get(project="iree-oss", snapshot="snap").status == "READY"
+    instances.delete(**where, instance="builder").result(retry=AT_ONCE)
+    assert [each.name for each in instances.list(**where)] == []
+    with pytest.raises(exceptions.NotFound):
+        disks.get(**where, disk="builder")
+    snapshots.delete(project="iree-oss", snapshot="snap").result(retry=AT_ONCE)
+    with pytest.raises(exceptions.NotFound):
+        snapshots.get(project="iree-oss", snapshot="snap")
 
 
 def test_the_secret_manager_library_reads_and_is_refused(site, signed_in):

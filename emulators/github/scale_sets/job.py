@@ -8,6 +8,8 @@ from typing import Any, Final
 from emulators.clock import rfc3339
 
 ZERO_TIME: Final = "0001-01-01T00:00:00Z"
+REST_BASE: Final = 10_000_000_000
+"""A job's id at the REST API is so much more than its run's."""
 
 
 @dataclass(kw_only=True, eq=False)
@@ -27,6 +29,7 @@ class QueuedJob:
     script: str
     """What its runner is handed."""
     queued_at: float
+    branch: str = "main"
     state: str = "queued"
     """queued, assigned, running, completed; or failed, which GitHub itself decided."""
     scale_set: str = ""
@@ -49,6 +52,17 @@ class QueuedJob:
     """Whether its completion was told before its time."""
     timer: int = field(default=0, repr=False)
     """Of what happens next to it by itself."""
+
+    @property
+    def rest_id(self) -> int:
+        """Its id at the REST API and in its page's address, which is another than the one that scale sets know."""
+        return REST_BASE + self.number
+
+    @property
+    def page(self) -> str:
+        """Its page's address at github.com."""
+        where = f"https://github.com/{self.owner}/{self.repository}/actions/runs/{self.number}"
+        return f"{where}/job/{self.rest_id}"
 
     @property
     def over(self) -> bool:
