@@ -1,0 +1,1 @@
+"""What does the work of steps: local processes, Google's operations, GitHub's workflows, and a script for tests."""
