@@ -72,7 +72,8 @@ def default_canary(shape: Shape, regions: tuple[str, ...]) -> Canary | None:
 
 def groups(key: str, pool: PoolSettings, shape: Shape, rollout: Rollout, names: Names) -> tuple[Group, ...]:
     """The groups of one pool, by region name."""
-    canary = pool.canary or default_canary(shape, tuple(pool.regions))
+    tries = not rollout.canary_pools or key in rollout.canary_pools
+    canary = (pool.canary or default_canary(shape, tuple(pool.regions))) if tries else None
     return tuple(
         _group(key, region, pool, shape, _runs(region, rollout, canary), names) for region in sorted(pool.regions)
     )
@@ -101,7 +102,7 @@ def _group(key: str, region: str, pool: PoolSettings, shape: Shape, runs: _Runs,
     zones = tuple(sorted(zone_name(region, zone) for zone in size.zones))
     stable, canary, share = runs
     return Group(
-        name=names.group(key, region, zones),
+        name=size.group or names.group(key, region, zones),
         base_instance_name=names.vm_base(key, region),
         region=region,
         zones=zones,

@@ -28,6 +28,26 @@ ARCHIVE_URL: Final = (
 )
 """Where GitHub publishes runner archives."""
 
+HOLD_UNTIL: Final = "runner-hold-until"
+"""What keeps a VM for inspection until a moment; see MARKS."""
+DRAIN: Final = "runner-drain"
+"""What tells a VM to leave as soon as it safely can; see MARKS."""
+
+MARKS: Final = {
+    HOLD_UNTIL: (
+        "until then this VM is neither retired, deleted nor healed",
+        "2026-11-25T14:10:00Z, and no other form",
+        "bin/delete-self bin/retire bin/health deleter reconciler",
+    ),
+    DRAIN: (
+        "any text: leave as soon as no job is here, also where the VM is not surplus",
+        "2026-11-25T14:10:00Z, from when on",
+        "bin/retire deleter",
+    ),
+}
+"""Attributes that no template sets: an operator writes them on one VM, and no VM's account may. Name to meaning, form
+and readers. `scripts/rollout hold` and `drain` write them, `startup/lib/marks.py` reads them on the VM."""
+
 _NUMBER: Final = r"^\d+$"
 _BOOLEAN: Final = r"^(true|false)$"
 _SHA256: Final = "70920811a4f8ad4328818682bca5c6469c1c942fab52448868071d0063816613"

@@ -32,7 +32,7 @@ def _deadlines(settings: Settings, on: datetime.date) -> Iterator[str]:
         due = deadline(release, settings.runner_releases)
         state = deadline_state(due, on)
         what = f"versions.{version}.runner: {release} ({role(version, settings.rollout)})"
-        todo = "cut a version with a newer release (scripts/cut-version ID) and roll it out"
+        todo = "cut a version with a newer release (scripts/rollout cut) and roll it out"
         if due and state == "past":
             yield f"{what} is past its deadline of {due}: GitHub may give it no jobs; {todo}"
         elif due and state == "near":

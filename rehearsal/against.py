@@ -62,7 +62,7 @@ class Change:
         if self.action == "frozen":
             if resource.type == GROUP_TYPE:
                 return "no effect: something else sizes the group once it exists"
-            return "no effect: the template exists and is frozen; scripts/cut-version ID makes a version with the edit"
+            return "no effect: the template exists and is frozen; scripts/rollout cut ID makes a version with the edit"
         if self.action in {"removed", "replaced"} and resource.options.get("protect"):
             return "protected: `pulumi up` refuses until it is unprotected by hand"
         if self.action == "removed" and resource.options.get("retain_on_delete"):

@@ -103,7 +103,7 @@ def _refuse_edits(settings: Settings, sections: dict[str, object], ref: str) -> 
     before, _ = parse(sections, settings.environment, "")
     edits = versions.edits(before.versions, settings.versions)
     if edits:
-        fix = "take the edit back and cut a new version: scripts/cut-version ID"
+        fix = "take the edit back and cut a new version: scripts/rollout cut"
         allowed = f"what {ref} has: a version is immutable, its templates are frozen"
         raise ConfigError(
             [Fault(("versions", edit.version, *edit.field.split(".")), "an edit", allowed, fix) for edit in edits]

@@ -76,12 +76,12 @@ class Page:
     def tables(self, width: int) -> RenderableType:
         """For a terminal of so many columns."""
         head = Text.assemble((REHEARSAL_LINE, "bold cyan"), "\n")
-        drawn = (_table(sheet.fitted(width)) for sheet in self._sheets())
+        drawn = (table(sheet.fitted(width)) for sheet in self._sheets())
         return Group(head, *drawn, *(Text(line) for line in self._notes()))
 
     def plain(self) -> str:
         """For a pipe: aligned words without frames, no limit of width."""
-        parts = [REHEARSAL_LINE, *(_aligned(sheet) for sheet in self._sheets()), "\n".join(self._notes())]
+        parts = [REHEARSAL_LINE, *(aligned(sheet) for sheet in self._sheets()), "\n".join(self._notes())]
         return "\n\n".join(part for part in parts if part)
 
     def markdown(self) -> str:
@@ -145,7 +145,8 @@ def _markdown(sheet: Sheet) -> str:
     return f"### {sheet.title}\n\n" + "\n".join("| " + " | ".join(map(_cell, line)) + " |" for line in lines)
 
 
-def _aligned(sheet: Sheet) -> str:
+def aligned(sheet: Sheet) -> str:
+    """A sheet for a pipe: aligned words."""
     lines = [sheet.columns, *(line for row in sheet.rows for line in _unfolded(row))]
     widths = [max(len(line[i]) for line in lines) for i in range(len(sheet.columns))]
     drawn = [
@@ -169,7 +170,8 @@ def _unfolded(row: tuple[str, ...]) -> list[tuple[str, ...]]:
     return [tuple(lines[i] if i < len(lines) else "" for lines in folded) for i in range(height)]
 
 
-def _table(sheet: Sheet) -> Table:
+def table(sheet: Sheet) -> Table:
+    """A sheet for a terminal."""
     table = Table(title=sheet.title, title_justify="left", title_style="bold", header_style="bold", box=box.SIMPLE_HEAD)
     for name in sheet.columns:
         table.add_column(name, justify="right" if name in sheet.right else "left", overflow="fold")

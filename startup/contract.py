@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import Any, Final, cast
 
-from fleet.metadata import RunnerMetadata, attribute_name
+from fleet.metadata import MARKS, RunnerMetadata, attribute_name
 
 ROOT: Final = Path(__file__).parent.parent
 NAMES: Final = ROOT / "startup/lib/attributes.txt"
@@ -24,6 +24,18 @@ job's processes are kept from it only as far as [security.md](security.md) says.
 |---|---|---|---|---|
 """
 
+_MARKS_HEAD: Final = """
+## What an operator writes
+
+No template sets these. An operator writes them on one VM with `scripts/rollout hold`, `release` and `drain`, or by
+hand with `gcloud compute instances add-metadata`; no VM's account may ([security.md](security.md)). A VM asks for them
+afresh each time, in `startup/lib/marks.py`; the deleter and the reconciler read them from Compute Engine.
+[lifecycle.md](lifecycle.md#hold-and-drain) says what they do.
+
+| attribute | meaning | form | read by |
+|---|---|---|---|
+"""
+
 
 def names() -> str:
     """The attributes' names, one by line."""
@@ -32,7 +44,7 @@ def names() -> str:
 
 def page() -> str:
     """The reference page."""
-    return _HEAD + "".join(_row(field) for field in sorted(RunnerMetadata.model_fields))
+    return _HEAD + "".join(_row(field) for field in sorted(RunnerMetadata.model_fields)) + _marks()
 
 
 def readers(field: str) -> list[str]:
@@ -40,11 +52,23 @@ def readers(field: str) -> list[str]:
     return _extra(field)["readers"]
 
 
+def _marks() -> str:
+    rows = [
+        f"| `{name}` | {meaning} | {form} | {_code(readers.split())} |\n"
+        for name, (meaning, form, readers) in sorted(MARKS.items())
+    ]
+    return _MARKS_HEAD + "".join(rows)
+
+
+def _code(readers: list[str]) -> str:
+    return ", ".join(f"`{reader}`" if "/" in reader else reader for reader in readers)
+
+
 def _row(field: str) -> str:
     info, extra = RunnerMetadata.model_fields[field], _extra(field)
     example = (info.examples or [""])[0]
     shown = example if len(example) <= 60 else example[:57] + "…"
-    read_by = ", ".join(f"`{reader}`" if "/" in reader else reader for reader in extra["readers"])
+    read_by = _code(extra["readers"])
     return f"| `{attribute_name(field)}` | {info.description} | {extra['unit']} | `{shown}` | {read_by} |\n"
 
 

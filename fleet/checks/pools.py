@@ -43,6 +43,21 @@ def pool_faults(draft: Draft) -> Iterator[Fault]:
         yield from standby_faults(at, pool, machine_class)
         yield from _canary((*at, "canary"), pool, machine_class)
         yield from _pins(at, pool, machine_class, draft)
+    yield from _taken_over(draft)
+
+
+def _taken_over(draft: Draft) -> Iterator[Fault]:
+    """A group that exists already can be one place's only: functions know groups by name."""
+    places: dict[str, Path] = {}
+    for key, pool in draft.pools.items():
+        for region, size in pool.regions.items():
+            if size.group is None:
+                continue
+            at = ("pools", key, "regions", region, "group")
+            if size.group in places:
+                allowed = f"a group that no other place takes over; {'.'.join(places[size.group][:-1])} does"
+                yield Fault(at, show(size.group), allowed, "take it out of one of the two")
+            places.setdefault(size.group, at)
 
 
 def _region(

@@ -9,7 +9,7 @@ from fleet.draft import Draft
 from fleet.errors import Fault, show, unknown_name
 from fleet.versions import REGISTRATION_FLOOR, below_floor, is_version_id, newest
 
-CUT = "scripts/cut-version ID"
+CUT = "scripts/rollout cut"
 _RELEASE = re.compile(r"\d+\.\d+\.\d+")
 
 
@@ -63,6 +63,13 @@ def _pointers(draft: Draft) -> Iterator[Fault]:
     for version in rollout.keep:
         if version not in declared:
             yield unknown_name(("rollout", "keep"), version, declared, "version")
+    pools = draft.declared.get("pools", set[str]())
+    for pool in rollout.canary_pools:
+        if pool not in pools:
+            yield unknown_name(("rollout", "canary_pools"), pool, pools, "pool")
+    if rollout.canary_pools and rollout.canary is None:
+        seen = f"{show(list(rollout.canary_pools))} without a canary"
+        yield Fault(("rollout", "canary_pools"), seen, "pools that try a canary", "remove canary_pools")
     if rollout.canary is not None and rollout.canary == rollout.stable:
         allowed = "a version other than stable, or null"
         yield Fault(("rollout", "canary"), f"{show(rollout.canary)}, the stable version", allowed, "write null")

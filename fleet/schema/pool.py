@@ -15,6 +15,11 @@ class RegionSize(Model):
     zones: Names = Field(min_length=1, description="zone letters of the region, such as [a, b]")
     min: int = Field(default=0, ge=0, le=2000, description="VMs, 0 to 2000")
     max: int = Field(ge=0, le=2000, description="VMs, 0 to 2000")
+    group: str | None = Field(
+        default=None,
+        pattern=r"^[a-z]([-a-z0-9]{0,61}[a-z0-9])?$",
+        description="the name of a group that exists already and is taken over, 1 to 63 of a-z, 0-9 and -",
+    )
 
 
 class JobsScaling(Model):

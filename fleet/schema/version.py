@@ -57,4 +57,6 @@ class Rollout(Model):
 
     stable: str = Field(description="a version")
     canary: str | None = Field(description="a version other than stable, or null")
+    canary_pools: Names = Field(default=(), description="the pools that try the canary; without it all of them do")
     keep: Names = Field(default=(), description="older versions kept ready for a return")
+    confirm: bool = Field(default=True, description="true or false: whether commands ask before they change something")

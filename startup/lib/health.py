@@ -2,8 +2,9 @@
 
 `GET /healthz` is for Google's probes, and its 503 makes autohealing replace the VM. So it says 503 only where nobody
 can lose a job by it (`judge`): never while a worker runs, never because a file or /proc could not be read in time,
-and not before the VM's own watchdogs, which end it with a reason, had their time. `GET /status` tells loopback peers
-the facts. Nothing is decided here about the VM's end, nothing is written, and no request leaves a line in the log.
+not before the VM's own watchdogs, which end it with a reason, had their time, and not while an operator holds the VM,
+for which the metadata server is asked only when it would be said. `GET /status` tells loopback peers the facts. Nothing
+is decided here about the VM's end, nothing is written, and no request leaves a line in the log.
 
     health.py --run-dir /run/runner-fleet --runner-dir /opt/actions-runner [--host 0.0.0.0] [--port 8080]
 
@@ -31,6 +32,7 @@ from pathlib import Path
 from typing import Final, Literal
 
 sys.path.insert(0, str(Path(__file__).parent))  # python3 -I leaves it out
+import marks
 import worker
 
 State = Literal["starting", "idle", "active", "finished", "draining"]
@@ -45,6 +47,9 @@ GRACE_SECONDS: Final = 600
 LONGEST_BOOT_SECONDS: Final = 3000
 """The longest boot deadline a stack can have (fleet/schema/project.py). Counts until bin/watch-boot has asked for
 this VM's own."""
+
+HOLD_FRESH_SECONDS: Final = 30.0
+"""How long an answer about a hold counts."""
 
 SAMPLE_SECONDS: Final = 1.0
 CONNECTION_SECONDS: Final = 3.0
@@ -80,6 +85,8 @@ class Facts:
     failure: str | None
     gone_seconds: float
     """For how long the listener has been gone, as far as this process has seen; 0 before it listened."""
+    held: bool = False
+    """An operator holds this VM, or did until GRACE_SECONDS ago; asked only where it would be unhealthy otherwise."""
 
 
 def judge(facts: Facts) -> tuple[State, bool]:
@@ -88,8 +95,15 @@ def judge(facts: Facts) -> tuple[State, bool]:
     A VM with a worker is kept, whatever else. One that still boots is kept until GRACE_SECONDS after its boot deadline
     (with the defaults 1200 s, later than autohealing's initial delay of 900 s), so bin/watch-boot always comes first.
     One whose listener is gone is kept for GRACE_SECONDS, so that it is deleted through the deleter, and not recreated,
-    wherever that works; what still stands then is wedged, whether or not its end is recorded.
+    wherever that works; what still stands then is wedged, whether or not its end is recorded. One that an operator
+    holds is kept, whatever it is, and for GRACE_SECONDS longer, in which it is deleted as any other.
     """
+    state, healthy = _judge_by_itself(facts)
+    return state, healthy or facts.held
+
+
+def _judge_by_itself(facts: Facts) -> tuple[State, bool]:
+    """The same for a VM that nobody holds."""
     if facts.worker_runs:
         return "active", True
     ending = facts.stop_reason is not None or facts.end_recorded
@@ -116,12 +130,19 @@ class Watcher:
         proc: Path = worker.PROC,
         sample_seconds: float = SAMPLE_SECONDS,
         clock: Callable[[], float] = time.monotonic,
+        hold_until: Callable[[], float | None] = marks.hold_until,
+        now: Callable[[], float] = time.time,
     ) -> None:
+        """`clock` never jumps; `now` is the wall clock, by which operators say how long a hold lasts."""
         self._run_dir = run_dir
         self._runner_dir = runner_dir
         self._proc = proc
         self._sample_seconds = sample_seconds
         self._clock = clock
+        self._hold_until = hold_until
+        self._now = now
+        self._hold: tuple[float | None, float] | None = None
+        self._seen_held: float | None = None
         self._gone_since: float | None = None
         self._reserved_until = 0.0
         self._latest: tuple[Facts, float] | None = None
@@ -141,7 +162,21 @@ class Watcher:
         """Look once. What cannot be read changes nothing: it proves neither health nor the lack of it."""
         now = self._clock()
         with contextlib.suppress(OSError):
-            self._latest = self._facts(now), now
+            facts = self._facts(now)
+            if not judge(facts)[1]:
+                facts = dataclasses.replace(facts, held=self._held(now))
+            self._latest = facts, now
+
+    def _held(self, now: float) -> bool:
+        """Whether an operator holds this VM, or did a short while ago. An answer that fails changes nothing."""
+        if self._hold is None or now - self._hold[1] >= HOLD_FRESH_SECONDS:
+            until = self._hold[0] if self._hold else None
+            with contextlib.suppress(marks.UnknownError):
+                until = self._hold_until()
+            self._hold = until, now
+        if self._hold[0] is not None and self._now() < self._hold[0]:
+            self._seen_held = now
+        return self._seen_held is not None and now - self._seen_held <= GRACE_SECONDS
 
     def _watch(self) -> None:
         while True:

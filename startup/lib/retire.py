@@ -22,13 +22,14 @@ import sys
 import time
 import urllib.request
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote
 
 sys.path.insert(0, str(Path(__file__).parent))  # an isolated Python does not look there
 
+import marks
 import retirement
 import worker
 from retirement import Outcome, Seen, Stage
@@ -92,6 +93,8 @@ def run(vm: Vm, *, sleep: Callable[[int], None] = sleep, uptime_seconds: Callabl
             log("no listener; nothing to retire")
             return 0
         seen = _look(vm, listener, uptime_seconds(), settled_seconds)
+        if stage is Stage.RESTING and not seen.job:
+            seen = _with_marks(seen)
         before, stage = stage, retirement.decide(stage, seen)
         if stage is Stage.RETURNING and before is not stage and seen.job:
             log(f"a job has come before {before.value} was over; this VM stays")
@@ -121,9 +124,20 @@ def _look(vm: Vm, listener: int, now_seconds: float, settled_seconds: int) -> Se
     )
 
 
+def _with_marks(seen: Seen) -> Seen:
+    """The same, with what an operator has written on this VM. What cannot be asked may be a hold."""
+    try:
+        return replace(seen, held=marks.held(time.time()), drained=marks.drained())
+    except marks.UnknownError as error:
+        log(str(error))
+        return replace(seen, held=True)
+
+
 def _why_it_rests(vm: Vm, seen: Seen) -> str:
     if seen.job:
         return "stays: it has or had a job"
+    if seen.held:
+        return "stays: an operator holds it, or may"
     return f"stays: it has not listened for {vm.idle_timeout_seconds} s yet"
 
 

@@ -17,6 +17,11 @@ passes before the next: by then the call has landed or never will. What was aske
 deregistered in doubt is deregistered again, the permit kept, until that is certain: without its registration it would
 be of no use to anybody, and where it is already gone, that counts as done.
 
+An operator's marks (`marks`) count at the beginning of an attempt alone. That a VM is to leave stands for the idle
+timeout and for nothing else; a hold keeps an attempt from beginning. A hold that comes later finds the VM on its way:
+without its registration it is of no more use, and its listener ends. But the VM is not deleted until the hold is over
+(bin/delete-self), so nothing is lost that an operator wants to see.
+
 A run may be killed anywhere. A stage is saved before what it does is done, and `begin` says what the next run makes of
 it: it trusts no look of a run before. The search in tests/startup/retirement_model.py explores these functions, in
 every interleaving with GitHub, the services, the network and kills; processes, files and calls are in `retire`.
@@ -74,6 +79,10 @@ class Seen:
     """It has or had a worker."""
     settled_seconds: float
     """How long this run has waited in SETTLING."""
+    held: bool = False
+    """An operator holds it, or may: nobody could tell."""
+    drained: bool = False
+    """An operator wants it to leave, however short it has listened."""
 
 
 AFTER: Final[Mapping[tuple[Stage, Outcome], Stage]] = {
@@ -115,7 +124,8 @@ def decide(stage: Stage, seen: Seen) -> Stage:
     """The stage to enter, and to save, before anything is done. The listener runs or is frozen; else a run ends."""
     match stage:
         case Stage.RESTING:
-            return Stage.ASKING if seen.idle and not seen.job else Stage.RESTING
+            leaves = (seen.idle or seen.drained) and not seen.job and not seen.held
+            return Stage.ASKING if leaves else Stage.RESTING
         case _ if seen.job:
             return Stage.RETURNING
         case Stage.SETTLING if seen.settled_seconds >= SETTLE_SECONDS:

@@ -29,6 +29,18 @@ MAY_IMPORT = {
     "functions/reconciler": {"reconciler"},
     "__main__.py": {"components", "fleet", "functions", "startup"},
 }
+WITHIN_ROLLOUT = {
+    "engine": {"engine"},
+    "cloud": {"cloud"},
+    "observers": {"observers", "engine"},
+    "backends": {"backends", "engine", "cloud"},
+    "bake": {"bake"},
+    "adopt": {"adopt"},
+    "config": {"config", "cloud", "exits", "commands.frame"},
+    "view": {"view", "cloud"},
+    "plans": {"plans", "engine", "backends", "observers", "cloud", "view", "bake", "config"},
+}
+"""What the parts of rollout/ use of one another. The engine knows nothing of runners, Google or GitHub."""
 NOT_IN_FLEET = {"pulumi", "pulumi_gcp", "pulumi_github", "requests", "httpx", "socket", "subprocess", "os", "pathlib"}
 
 
@@ -58,6 +70,24 @@ def test_a_part_imports_only_what_stands_below_it(part):
         for path in files(part)
         for name in imports(path) & OURS - MAY_IMPORT[part]
     }
+    assert not wrong
+
+
+@pytest.mark.parametrize("part", WITHIN_ROLLOUT)
+def test_a_part_of_rollout_imports_only_what_stands_below_it(part):
+    wrong = set()
+    for path in files(f"rollout/{part}"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            names = [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            names += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            for name in names:
+                inner = name.removeprefix("rollout.")
+                if name.startswith("rollout.") and not any(
+                    f"{inner}.".startswith(f"{w}.") for w in WITHIN_ROLLOUT[part]
+                ):
+                    wrong.add(f"{path.relative_to(ROOT)} imports {name}")
+                if part == "engine" and name.partition(".")[0] in OURS - {"rollout"}:
+                    wrong.add(f"{path.relative_to(ROOT)} imports {name}")
     assert not wrong
 
 

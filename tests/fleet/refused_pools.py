@@ -52,6 +52,13 @@ ROWS: Final = (
         f"{WEST}.zones",
         ("us-west1-a twice",),
     ),
+    Row(
+        "a group that two places take over",
+        {f"{WEST}.group": "gh-runner-old", f"{POOL}.regions.us-central1.group": "gh-runner-old"},
+        f"{WEST}.group",
+        ('"gh-runner-old"', "pools.presubmit-cpu.regions.us-central1 does"),
+    ),
+    Row("a group that cannot be one", {f"{WEST}.group": "Old_Group"}, f"{WEST}.group", ("1 to 63 of a-z",)),
     Row("no zone", {f"{WEST}.zones": []}, f"{WEST}.zones", ("zone letters",)),
     Row("a minimum above the maximum", {f"{WEST}.min": 11}, f"{WEST}.min", ("saw 11", "write 10 or less")),
     Row("a fixed pool of two sizes", {f"{GPU_WEST}.min": 1}, f"{GPU_WEST}.min", ("one size", "write min: 2")),

@@ -24,6 +24,12 @@ def test_the_way_a_zone_is_written_makes_no_other_group(settings: Settings):
     assert written in settings.groups("presubmit-cpu")
 
 
+def test_a_group_that_is_taken_over_keeps_its_name(settings: Settings):
+    taken = groups("presubmit-cpu", **{"regions.us-west1.group": "gh-runner-presubmit-cpu-us-west1"})
+    assert taken["us-west1"].name == "gh-runner-presubmit-cpu-us-west1"
+    assert taken["us-central1"] in settings.groups("presubmit-cpu")
+
+
 def test_a_zone_may_be_a_letter_or_a_full_name():
     assert zone_name("us-west1", "a") == zone_name("us-west1", "us-west1-a") == "us-west1-a"
 
@@ -52,6 +58,13 @@ def test_a_canary_by_region_is_a_group_that_runs_one_version():
     east, central = a100["us-east1"], a100["us-central1"]
     assert (east.stable, east.canary, east.canary_share) == (None, CANARY, None)
     assert (central.stable, central.canary, central.canary_share) == (STABLE, None, None)
+
+
+def test_a_canary_for_some_pools_leaves_every_other_pool_on_stable():
+    settings = settings_of(changed({"rollout.canary_pools": ["presubmit-arm64", "presubmit-a100"]}))
+    trying = {pool for pool in settings.pools for group in settings.groups(pool) if group.canary}
+    assert trying == {"presubmit-arm64", "presubmit-a100"}
+    assert all(group.stable == STABLE for group in settings.groups("presubmit-cpu"))
 
 
 @pytest.mark.parametrize("canary", [None, CANARY])

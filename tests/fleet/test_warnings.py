@@ -31,7 +31,7 @@ def test_a_deadline_that_is_near_says_the_day_and_what_to_do(on: str, days: int)
     assert warning.startswith(
         f"versions.{STABLE}.runner: 2.336.0 (stable) must be replaced by 2026-09-16, in {days} days"
     )
-    assert "scripts/cut-version" in warning
+    assert "scripts/rollout cut" in warning
 
 
 def test_a_deadline_that_is_past_says_what_github_may_do():

@@ -20,6 +20,7 @@ SHARED = {
     "clients/app_token.py": (BROKER, RECONCILER),
     "clients/secrets.py": (BROKER, RECONCILER),
     "identity.py": (BROKER, DELETER),
+    "marks.py": (DELETER, RECONCILER),
 }
 OURS = {name.name for name in FUNCTIONS.parent.iterdir() if (name / "__init__.py").exists()}.union(*PACKAGES.values())
 

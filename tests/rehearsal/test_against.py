@@ -55,7 +55,7 @@ def test_an_edit_of_a_machine_class_is_frozen_and_says_how_to_make_it_real(prod_
     comparison = against_prod(prod_config)
     assert {change.action for change in of_pools(comparison)} == {"frozen"}
     assert str(of_pools(comparison)[0].properties[0]) == "machineType: t2a-standard-8 → t2a-standard-16"
-    assert "scripts/cut-version" in of_pools(comparison)[0].consequence
+    assert "scripts/rollout cut" in of_pools(comparison)[0].consequence
 
 
 def test_another_maximum_of_a_pool_that_follows_jobs_is_said_though_no_resource_has_it(prod_config, against_prod):

@@ -140,7 +140,7 @@ def test_an_edit_of_a_script_asks_for_a_new_version(preview, project):
         unit.write("# edited\n")
     done = preview("prod")
     assert done.returncode == 2
-    assert "scripts/cut-version" in done.stderr
+    assert "scripts/rollout cut" in done.stderr
 
 
 def test_an_unknown_stack_is_answered_with_the_list(preview):
@@ -179,7 +179,7 @@ def test_an_edited_version_is_refused_against_its_base(preview, edit):
     done = preview("prod", "--against", "HEAD")
     assert done.returncode == 2
     assert re.search(
-        r"Pulumi\.yaml:\d+: versions\.2026-11-25\.images\.arm64: .*immutable.*scripts/cut-version", done.stderr
+        r"Pulumi\.yaml:\d+: versions\.2026-11-25\.images\.arm64: .*immutable.*scripts/rollout cut", done.stderr
     )
 
 

@@ -2,16 +2,19 @@
 
 The functions and tables of `startup.lib.retirement` run here as they are, against a model of the VM (listener, worker),
 GitHub (registration, a job on its way), the deleter (one permit, and another VM that wants it), the network (a call is
-executed and answered; executed and its answer lost; not executed; executed later), the timer, and kills at any point.
+executed and answered; executed and its answer lost; not executed; executed later), an operator who holds, lets go,
+drains and thinks better of it at any time, what deletes the VM once its listener is gone, the timer, and kills.
 Breadth first, so the trace to a violation is a shortest one. `python -m tests.startup.retirement_model` prints a table.
 
 Properties:
-  P0  no VM asks for a permit that has not listened for the idle timeout, or that has or had a job.
+  P0  no VM asks for a permit that has or had a job, or has not listened for the idle timeout unless it is drained.
   P1  no listener is stopped while its worker runs, however late GitHub delivers.
   P2  no job is lost that GitHub assigned, even before its worker starts; while deliveries take at most LAG_SECONDS.
   P3  no VM leaves by idling without a permit, and a permit is held by one VM at most.
   P4  at rest no permit is held and the listener runs; and from every state some continuation gets there or ends the VM.
   P5  an idle VM leaves: while it has no job and the permit is to be had, some continuation ends it.
+  P6  no attempt begins while an operator holds the VM, and it is not deleted then.
+  P7  a drained VM leaves as P5 says without waiting for the idle timeout.
 
 What is assumed: the deleter's own decisions are exact and its calls may be repeated; a permit ends with its VM; a call
 that was sent has landed before the next run of the timer; a registration can be removed under a running job, but
@@ -19,14 +22,14 @@ nothing is assigned to a runner without one, and a listener without one ends by 
 while a run looks at the frozen listener, nobody else lets it run. GitHub's flag may be wrong at any time, either way:
 that is more than its lag. The deleter may say no in any doubt, even to the holder, who then still holds. Time passes
 only while a run settles: more of it only helps delivery. The other VM stands for all others: whatever may be done with
-a permit, it may do. No continuation counts on others' help or on a listener that ends by itself.
+a permit, it may do. A hold ends by itself. No continuation counts on others' help or on a listener that ends by itself.
 """
 
 from __future__ import annotations
 
 import sys
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final, NamedTuple
 
@@ -47,6 +50,9 @@ DONE, REFUSED, UNKNOWN = Outcome.DONE, Outcome.REFUSED, Outcome.UNKNOWN
 BESIDE_A_WORKER: Final = "P1 stopped beside a worker"
 OTHERS_HELP: Final = "somebody lets the listener run"
 ENDS_ITSELF: Final = "the listener ends without a registration"
+HELP: Final = frozenset({OTHERS_HELP, ENDS_ITSELF})
+TIME_PASSES: Final = "the idle timeout passes"
+DRAINS: Final = "an operator drains it"
 
 
 class Run(NamedTuple):
@@ -68,6 +74,9 @@ class World(NamedTuple):
     saved: str | None = None
     run: Run | None = None
     late: Stage | None = None  # a call that was sent, whose answer nobody awaits any more
+    held: bool = False
+    drained: bool = False
+    deleted: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,6 +91,8 @@ class Rules:
     freezes: bool = True
     kills: bool = True
     gives_back: bool = True
+    keeps_held: bool = True
+    """Whether what deletes a VM waits for the end of a hold."""
     bounded: bool = True
     """Whether deliveries take at most LAG_SECONDS; else they may take for ever, and P2 is not asked for."""
 
@@ -107,14 +118,14 @@ def search(rules: Rules) -> Verdict:
     """All that can be reached, breadth first."""
     start = World()
     came_from: dict[World, tuple[World, str]] = {}
-    into: dict[World, list[World]] = {start: []}
+    into: dict[World, list[tuple[World, str]]] = {start: []}
     ends: list[World] = []
     violations: dict[str, list[str]] = {}
     queue = deque([start])
     edges = 0
     while queue:
         world = queue.popleft()
-        if world.listener == "gone" or _rests(world):
+        if world.deleted or _rests(world):
             ends.append(world)
         for label, following, violates in steps(world, rules):
             edges += 1
@@ -123,24 +134,34 @@ def search(rules: Rules) -> Verdict:
                 came_from[following] = (world, label)
                 into[following] = []
                 queue.append(following)
-            if label not in (OTHERS_HELP, ENDS_ITSELF):
-                into[following].append(world)
+            into[following].append((world, label))
             found = violates or _violated_by(following)
             if found and found not in violations:
                 violations[found] = [*_trace(world, came_from), label]
-    stuck = _cannot_reach(into, ends, into)
+    stuck = _cannot_reach(into, ends, into, HELP)
     if stuck:
         violations["P4 no continuation ends well"] = _trace(stuck, came_from)
     waiting = [world for world in into if world.job == NO_JOB and world.permit not in ("spent", "used")]
-    stuck = _cannot_reach(into, [world for world in ends if world.permit == "used"], waiting)
+    leavers = [world for world in ends if world.permit == "used"]
+    stuck = _cannot_reach(into, leavers, waiting, HELP)
     if stuck:
         violations["P5 an idle VM cannot leave"] = _trace(stuck, came_from)
+    stuck = _cannot_reach(into, leavers, (world for world in waiting if world.drained), {*HELP, TIME_PASSES, DRAINS})
+    if stuck:
+        violations["P7 a drained VM waits"] = _trace(stuck, came_from)
     return Verdict(len(into), edges, violations)
 
 
 def steps(world: World, rules: Rules) -> Iterator[Step]:
     """All that can happen next."""
+    if world.deleted:
+        return
+    yield from _operator(world)
     if world.listener == "gone":
+        if not world.held or not rules.keeps_held:
+            yield Step(
+                "the VM is deleted", world._replace(deleted=True), "P6 deleted though held" if world.held else ""
+            )
         return
     yield from _github(world, rules)
     yield from _others(world, rules)
@@ -149,11 +170,19 @@ def steps(world: World, rules: Rules) -> Iterator[Step]:
         yield from _PHASES[world.run.phase](world, world.run, rules)
 
 
+def _operator(world: World) -> Iterator[Step]:
+    """What an operator can do, and time with a hold."""
+    yield Step("the hold is over" if world.held else "an operator holds it", world._replace(held=not world.held))
+    if world.listener != "gone":
+        label = "an operator drains it no more" if world.drained else DRAINS
+        yield Step(label, world._replace(drained=not world.drained))
+
+
 def _github(world: World, rules: Rules) -> Iterator[Step]:
     """What GitHub and the listener can do."""
     on_its_way = NO_JOB < world.job < WORKS
     if not world.idle and world.job == NO_JOB:
-        yield Step("the idle timeout passes", world._replace(idle=True))
+        yield Step(TIME_PASSES, world._replace(idle=True))
     if world.registered and world.job == NO_JOB:
         yield Step("GitHub assigns a job", world._replace(job=0))
     if on_its_way and world.listener in ("runs", "ending"):
@@ -188,11 +217,23 @@ def _others(world: World, rules: Rules) -> Iterator[Step]:
 
 def _decides(world: World, run: Run, rules: Rules) -> Iterator[Step]:
     visible = world.job in VISIBLE
-    seen = Seen(idle=world.idle, job=visible, settled_seconds=run.ticks * TICK_SECONDS)
+    seen = Seen(
+        idle=world.idle,
+        job=visible,
+        settled_seconds=run.ticks * TICK_SECONDS,
+        held=world.held,
+        drained=world.drained,
+    )
     stage = rules.decide(run.stage, seen)
-    violates = "P0 asks though not idle" if stage is Stage.ASKING and (visible or not world.idle) else ""
+    violates = _begins_wrongly(world, visible=visible) if stage is Stage.ASKING else ""
     following = None if stage is Stage.RESTING else Run("acts", stage, run.ticks)
     yield Step(f"decides on {stage.value}", _save(world, stage, rules)._replace(run=following), violates)
+
+
+def _begins_wrongly(world: World, *, visible: bool) -> str:
+    if visible or not (world.idle or world.drained):
+        return "P0 asks though not idle"
+    return "P6 begins though held" if world.held else ""
 
 
 def _acts(world: World, run: Run, rules: Rules) -> Iterator[Step]:
@@ -286,13 +327,18 @@ def _violated_by(world: World) -> str:
     return "P4 rests with a permit" if world.permit == "mine" else ""
 
 
-def _cannot_reach(into: Mapping[World, list[World]], ends: list[World], from_all: Iterable[World]) -> World | None:
-    """A state, the earliest, from which none of the ends can be reached."""
+def _cannot_reach(
+    into: Mapping[World, list[tuple[World, str]]],
+    ends: list[World],
+    from_all: Iterable[World],
+    uncounted: Collection[str],
+) -> World | None:
+    """A state, the earliest, from which none of the ends can be reached without what does not count."""
     reaching = set(ends)
     queue = deque(ends)
     while queue:
-        for world in into[queue.popleft()]:
-            if world not in reaching:
+        for world, label in into[queue.popleft()]:
+            if label not in uncounted and world not in reaching:
                 reaching.add(world)
                 queue.append(world)
     return next((world for world in from_all if world not in reaching), None)
@@ -317,6 +363,26 @@ def _blind_in(blind: Stage) -> Callable[[Stage, Seen], Stage]:
 def _impatient(stage: Stage, seen: Seen) -> Stage:
     """`decide` that takes every VM for idle."""
     return retirement.decide(stage, replace(seen, idle=True))
+
+
+def _without_marks(stage: Stage, seen: Seen) -> Stage:
+    """`decide` that knows no drain."""
+    return retirement.decide(stage, replace(seen, drained=False))
+
+
+def _ignoring_holds(stage: Stage, seen: Seen) -> Stage:
+    """`decide` that knows no hold."""
+    return retirement.decide(stage, replace(seen, held=False))
+
+
+def _drain_for_idle_and_free(stage: Stage, seen: Seen) -> Stage:
+    """`decide` that takes a drain for leave to go, whatever runs."""
+    return retirement.decide(stage, replace(seen, job=seen.job and not seen.drained))
+
+
+def _held_back(stage: Stage, seen: Seen) -> Stage:
+    """`decide` that lets a hold end an attempt at any stage, as a job does."""
+    return retirement.decide(stage, replace(seen, job=seen.job or seen.held))
 
 
 def _settles_for(seconds: int) -> Callable[[Stage, Seen], Stage]:
@@ -395,6 +461,11 @@ BROKEN: Final = {
         Rules(begin=_begins(Stage.STOPPING, Stage.STOPPING), bounded=False),
         BESIDE_A_WORKER,
     ),
+    "a hold ignored": (Rules(decide=_ignoring_holds), "P6 begins though held"),
+    "deleted though held": (Rules(keeps_held=False), "P6 deleted though held"),
+    "a hold that ends an attempt half-way": (Rules(decide=_held_back), "P3 leaves without a permit"),
+    "a drain ignored": (Rules(decide=_without_marks), "P7 a drained VM waits"),
+    "a drain that overrules a job": (Rules(decide=_drain_for_idle_and_free, bounded=False), BESIDE_A_WORKER),
     "permit not returned": (Rules(gives_back=False), "P4 rests with a permit"),
 }
 """One guard out of production each, and a property that no longer holds."""

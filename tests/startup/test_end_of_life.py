@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from emulators.cloud import Reply
+from emulators.cloud import Reply, Request
 from startup.lib import end_record
 from startup.lib.end_record import Facts
 from tests.startup.vm import Vm
@@ -446,6 +446,74 @@ def test_a_second_run_asks_again(vm: Vm) -> None:
     vm.run("bin/delete-self")
     assert vm.run("bin/delete-self").status == 0
     assert len(vm.cloud.asked("delete")) == 2
+
+
+def hold(vm: Vm, until: str = "2999-01-01T00:00:00Z") -> None:
+    vm.set_attributes({"hold-until": until})
+
+
+def release_after(vm: Vm, looks: int) -> None:
+    """Take the hold away when it was looked at so often."""
+    answer = vm.cloud.answer
+    left = [looks]
+
+    def answer_counted(request: Request) -> Reply:
+        if request.path.endswith("runner-hold-until"):
+            left[0] -= 1
+            if not left[0]:
+                del vm.cloud.metadata["instance/attributes/runner-hold-until"]
+        return answer(request)
+
+    vm.cloud.answer = answer_counted
+
+
+def test_a_held_vm_is_neither_deleted_nor_powered_off_until_it_is_released(vm: Vm) -> None:
+    ended(vm, "finished")
+    hold(vm)
+    release_after(vm, 4)
+    outcome = vm.run("bin/delete-self")
+    assert vm.pauses_seconds() == [30, 30, 30, 180]
+    assert len(vm.cloud.asked("delete")) == 1
+    assert outcome.log[:3] == [
+        "marks: an operator holds this VM until 2999-01-01T00:00:00Z",
+        "marks: nobody holds this VM any more",
+        "delete-self: the deleter took this VM",
+    ]
+
+
+def test_a_hold_that_is_over_delays_nothing(vm: Vm) -> None:
+    ended(vm, "finished")
+    hold(vm, "2026-01-01T00:00:00Z")
+    vm.run("bin/delete-self")
+    assert vm.pauses_seconds() == [180]
+
+
+def test_a_vm_that_the_deleter_takes_for_held_waits_and_asks_again(vm: Vm) -> None:
+    ended(vm, "finished")
+    vm.cloud.replies["delete"].extend([Reply(status=423)] * 3)
+    outcome = vm.run("bin/delete-self")
+    assert vm.pauses_seconds() == [30, 30, 30, 180]
+    assert len(vm.cloud.asked("delete")) == 4
+    assert outcome.log[0] == "delete-self: the deleter did not take this VM: HTTP 423"
+    assert vm.record("systemctl") == [POWEROFF]
+
+
+def test_a_held_vm_that_never_listened_is_kept_by_its_boot_deadline_too(vm: Vm) -> None:
+    remember(vm)
+    uptime(vm, 100_000)
+    hold(vm)
+    release_after(vm, 2)
+    assert vm.run("bin/watch-boot").status == 0
+    assert vm.end_record()["reason"] == "boot-failed:deadline"
+    assert vm.pauses_seconds()[1:] == [30, 180]
+
+
+def test_a_vm_whose_marks_cannot_be_read_at_all_leaves(vm: Vm) -> None:
+    ended(vm, "finished")
+    (vm.bundle / "lib/marks.py").write_text("raise SystemExit(1)\n")
+    outcome = vm.run("bin/delete-self")
+    assert outcome.log[0] == "delete-self: whether an operator holds this VM could not be asked"
+    assert len(vm.cloud.asked("delete")) == 1
 
 
 # --- end-refused

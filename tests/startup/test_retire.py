@@ -191,6 +191,70 @@ def test_a_vm_without_a_permit_stays(vm: Vm, listener: Listener) -> None:
     assert (routes(vm), saved(vm)) == (["retire"], "resting")
 
 
+HELD = {"hold-until": "2999-01-01T00:00:00Z"}
+DRAINED = {"drain": "2026-11-25T14:10:00Z"}
+
+
+def test_a_vm_that_an_operator_holds_does_not_ask(vm: Vm, listener: Listener) -> None:
+    vm.set_attributes(HELD | DRAINED)
+    assert retired(vm).log == ["retire: stays: an operator holds it, or may"]
+    assert_stays(vm, listener)
+    assert routes(vm) == []
+
+
+@pytest.mark.parametrize("text", ["2000-01-01T00:00:00Z", "tomorrow"])
+def test_a_hold_that_is_over_or_none_keeps_nobody(vm: Vm, listener: Listener, text: str) -> None:
+    vm.set_attributes({"hold-until": text})
+    retired(vm)
+    assert_left(vm, listener)
+
+
+def test_a_vm_that_cannot_ask_whether_it_is_held_stays(vm: Vm, listener: Listener) -> None:
+    for name in ("idle-timeout-seconds", "broker-url", "deleter-url"):
+        (vm.run_dir / "attributes").mkdir(exist_ok=True)
+        (vm.run_dir / f"attributes/runner-{name}").write_text(vm.cloud.metadata[f"instance/attributes/runner-{name}"])
+    vm.cloud.replies["metadata"].append(Reply(status=503))
+    assert retired(vm).log == [
+        "retire: runner-hold-until: the metadata server did not tell (HTTP 503)",
+        "retire: stays: an operator holds it, or may",
+    ]
+    assert_stays(vm, listener)
+
+
+def test_a_drained_vm_asks_however_short_it_has_listened(vm: Vm) -> None:
+    vm.set_attributes(DRAINED)
+    listener = Listener(vm, listened_seconds=1)
+    try:
+        retired(vm)
+        assert_left(vm, listener)
+    finally:
+        listener.end()
+    assert routes(vm) == ["retire", "deregister"]
+    assert sum(vm.pauses_seconds()) == 90
+
+
+def test_a_drained_vm_with_a_job_runs_it_to_its_end(vm: Vm, listener: Listener) -> None:
+    vm.set_attributes(DRAINED)
+    listener.take_a_job()
+    assert retired(vm).log == ["retire: stays: it has or had a job"]
+    assert_stays(vm, listener)
+    assert (routes(vm), listener.works) == ([], True)
+
+
+def test_a_drained_vm_that_may_not_leave_yet_stays(vm: Vm, listener: Listener) -> None:
+    vm.cloud.permit = False
+    vm.set_attributes(DRAINED)
+    retired(vm)
+    assert_stays(vm, listener)
+    assert routes(vm) == ["retire"]
+
+
+def test_a_hold_that_comes_during_an_attempt_does_not_leave_it_half_done(vm: Vm, listener: Listener) -> None:
+    at_the_call(vm, "deregister", lambda: vm.set_attributes(HELD))
+    retired(vm)
+    assert_left(vm, listener)
+
+
 def test_a_vm_that_has_not_listened_for_long_does_not_ask(vm: Vm) -> None:
     listener = Listener(vm, listened_seconds=800)
     try:

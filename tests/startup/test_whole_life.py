@@ -37,6 +37,7 @@ POLICY = {
     "actor_associations": [],
 }
 SLEEP = """read -r caller </proc/$PPID/comm
+[[ "$caller $1" == "python3 30" ]] && exec /bin/sleep 0.1  # lib/marks.py, as long as the VM is held
 printf '%s %s\\n' "$caller" "$1" >>"{pauses}"
 [[ $caller == watch-* ]] && exec /bin/sleep 0.1
 [[ $caller == preflight ]] && exec /bin/sleep 0.4  # it waits for servers that really have to start
@@ -371,6 +372,56 @@ def test_an_idle_vm_with_a_permit_leaves(life: Life) -> None:
         assert manager.fire("runner-retire.timer")
         life.ended("idle")
     assert len(life.cloud.asked("deregister")) == 1
+
+
+def test_a_drained_vm_leaves_however_short_it_was_idle(life: Life) -> None:
+    life.cloud.permit = True
+    life.vm.set_attributes({"runner-drain": "2026-11-25T14:10:00Z"})
+    with life.powered() as manager:
+        life.boot_to_listener()
+        assert manager.fire("runner-retire.timer")
+        life.ended("idle")
+    assert len(life.cloud.asked("deregister")) == 1
+
+
+def test_a_drain_takes_no_job_along(life: Life) -> None:
+    life.cloud.permit = True
+    life.vm.set_attributes({"runner-drain": "2026-11-25T14:10:00Z"})
+    with life.powered() as manager:
+        life.boot_to_listener()
+        go = life.hold_job()
+        assert manager.fire("runner-retire.timer")
+        life.until(lambda: "it has or had a job" in manager.journal("runner-retire.service"), "a look")
+        go.touch()
+        life.ended("finished")
+    assert life.github.result == "succeeded"
+    assert life.cloud.asked("retire") == []
+
+
+def test_a_held_vm_stays_after_its_job_until_it_is_released_and_takes_no_second(life: Life) -> None:
+    with life.powered() as manager:
+        life.boot_to_listener()
+        life.vm.set_attributes({"runner-hold-until": "2999-01-01T00:00:00Z"})
+        life.run_job("true")
+        life.until(lambda: "holds this VM" in manager.journal("runner-delete.service"), "the hold")
+        assert life.cloud.asked("delete") == []
+        listener = int((life.vm.run_dir / "listener").read_text().split()[0])
+        assert not Path(f"/proc/{listener}").exists()
+        del life.cloud.metadata["instance/attributes/runner-hold-until"]
+        life.ended("finished")
+    assert "nobody holds this VM any more" in manager.journal("runner-delete.service")
+    assert len(life.cloud.asked("jit")) == len(life.cloud.asked("delete")) == 1
+
+
+def test_a_vm_that_failed_to_boot_is_held_as_well(life: Life) -> None:
+    life.vm.set_attributes({"runner-hold-until": "2999-01-01T00:00:00Z"})
+    life.cloud.replies["jit"].extend([Reply(status=403)] * 10)
+    with life.powered() as manager:
+        life.boot()
+        life.until(lambda: "holds this VM" in manager.journal("runner-delete.service"), "the hold")
+        assert life.cloud.asked("delete") == []
+        del life.cloud.metadata["instance/attributes/runner-hold-until"]
+        life.ended("boot-failed:register")
 
 
 def test_a_deleter_that_fails_leaves_the_power_button(life: Life) -> None:

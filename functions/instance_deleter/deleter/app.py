@@ -1,7 +1,8 @@
 """The deleter's three operations over HTTP: requests in, replies out, one log line each.
 
-`DELETE /` ends the calling VM through its group; `POST /retire` asks whether it is surplus, and may leave; `DELETE
-/retire` gives that permit back. Whom it concerns follows from the proven identity alone; a request names nobody.
+`DELETE /` ends the calling VM through its group; `POST /retire` asks whether it may leave, being surplus or drained;
+`DELETE /retire` gives that permit back. A VM that an operator holds is neither ended nor let go. Whom it concerns
+follows from the proven identity alone; a request names nobody.
 Replies are JSON, errors {"error": CODE, "message": sentence}; docs/openapi/instance-deleter.yaml has them all.
 Nothing that another service said is passed on or logged, but its status.
 """
@@ -17,13 +18,14 @@ from typing import Any, Final
 
 import flask
 
-from . import decide
+from . import decide, marks
 from .clients.compute import Compute
 from .clients.session import Deadline, GoogleToken, Session, UpstreamError
 from .clients.storage import Storage
-from .decide import Ended, LedgerUnreadableError
+from .decide import Ended, LedgerUnreadableError, Reason
 from .departure import Departure, OperationFailedError
-from .identity import Keys, KeysUnavailableError, RefusedError, Verifier, verdict
+from .fleet_table import Group
+from .identity import Caller, Keys, KeysUnavailableError, RefusedError, Verifier, verdict
 from .permits import ContendedError, Permits
 from .settings import Settings
 
@@ -82,6 +84,7 @@ class Deleter:
         """`token` gives the function's own access token; google-auth does unless told otherwise."""
         self._settings = settings
         self._session = session or Session()
+        self._now = now
         self._clock = clock
         self._log = log
         google = token or GoogleToken(self._session)
@@ -151,15 +154,28 @@ class Deleter:
         group = verdict(caller, instance, self._settings.fleet, statuses={"RUNNING"} if asks else LEAVING)
         who.update({"group": group.name, "pool": group.pool})
         if asks:
-            answer = self._permits.ask(caller, group, deadline)
-            return Reply(status=200, body={"permit": answer.permit, "reason": answer.reason.value})
+            return self._permit(caller, group, instance or {}, deadline)
         if not deletes:
             self._permits.give_back(caller, group, deadline)
             return Reply(status=200, body={"returned": True})
         if instance is not None and instance.get("status") == "STOPPING":
             return Reply(status=200, body={"deleting": True}, notes={"cause": "it stops already"})
+        if marks.held(instance or {}, self._now()):
+            raise RefusedError(423, "on_hold", "An operator holds this instance for a while.")
         done = self._departure.end(caller, group, deadline) is Ended.WELL
         return Reply(status=200 if done else 202, body={"deleting": True})
+
+    def _permit(self, caller: Caller, group: Group, instance: Mapping[str, Any], deadline: Deadline) -> Reply:
+        """Whether a VM may leave. What an operator has written on it is read afresh."""
+        if marks.held(instance, self._now()):
+            return Reply(status=200, body={"permit": False, "reason": Reason.ON_HOLD.value})
+        drained = marks.drained(instance)
+        answer = self._permits.ask(caller, group, deadline, drained=drained)
+        return Reply(
+            status=200,
+            body={"permit": answer.permit, "reason": answer.reason.value},
+            notes={"drained": True} if drained else {},
+        )
 
     def _fetch_keys(self) -> Mapping[str, Any]:
         try:

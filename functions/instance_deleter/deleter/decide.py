@@ -1,4 +1,4 @@
-"""What the deleter decides, pure: whether an idle VM is surplus, how the ledger changes, what an operation's end means.
+"""What the deleter decides, pure: whether an idle VM may leave, how the ledger changes, what an operation's end means.
 
 One ledger per group holds the permits that were given. It is read, judged and written back on the condition that
 nobody wrote it meanwhile, so permits are given one after the other. Nothing is locked: who dies half-way leaves the
@@ -8,6 +8,9 @@ The order of looking is part of the safety (`READS`). A VM that leaves lowers th
 among its members for a while longer. So members are read before the size: a holder who is gone from the members has
 already lowered the size that is read after. The other way round, a holder who leaves between the two looks would be
 counted in neither, and its place be given twice. tests/functions/deleter/test_deleter_search.py explores all of it.
+
+A VM may leave because it is surplus (`ask`), or because an operator drains it (`ask_drained`): then another takes its
+place, so only so many may be missing at once. Both count in the one ledger. Nobody may leave whom an operator holds.
 """
 
 from __future__ import annotations
@@ -93,6 +96,10 @@ class Reason(Enum):
     """All of the group's VMs are wanted."""
     ALL_GIVEN = "all_given"
     """As many VMs as are surplus may leave already."""
+    MOST_MISSING = "most_missing"
+    """It is to be drained, and as many VMs of its group as may be missing at once are missing, or about to be."""
+    ON_HOLD = "on_hold"
+    """An operator holds this VM."""
 
 
 class LedgerUnreadableError(Exception):
@@ -109,6 +116,8 @@ class Member:
     zone: str
     action: str
     """What the group does to it (`currentAction`); NONE for nothing."""
+    runs: bool = True
+    """Whether it runs, and is to: not one that is still being made, nor one in reserve."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -210,8 +219,43 @@ def ask(
         return Answer(permit=False, reason=surplus, ledger=cleared)
     if others.held >= surplus:
         return Answer(permit=False, reason=Reason.ALL_GIVEN, ledger=cleared)
-    granted = {**others.permits, asker: now.astimezone(datetime.UTC).isoformat(timespec="seconds")}
-    return Answer(permit=True, reason=Reason.GRANTED, ledger=Ledger(permits=granted, suspects=others.suspects))
+    return Answer(permit=True, reason=Reason.GRANTED, ledger=_granted(asker, others, now))
+
+
+MISSING_PERCENT: Final = 25
+"""Of the VMs that a group is to have, how many may be missing at once while it is drained. Chosen: what Kubernetes lets
+a Deployment's rolling update do by default (maxUnavailable in its API reference, read 2026-11-25)."""
+
+
+def missing_at_once(wanted: int) -> int:
+    """How many VMs may be missing at once, at least one: a group of one could not be drained else."""
+    return max(1, wanted * MISSING_PERCENT // 100)
+
+
+def ask_drained(
+    asker: str, ledger: Ledger, members: Collection[Member], wanted: int | Reason, *, now: datetime.datetime
+) -> Answer:
+    """Whether a VM that an operator drains gets a permit, given looks in the order of `READS`.
+
+    `wanted` is what the group is to have, its minimum included. Counted are the VMs that run, not the group's size: a
+    group that cannot make what it wants must not be drained empty. One that changes all the time can be drained.
+    """
+    here = {member.id for member in members if member.id and member.runs and member.action not in GONE}
+    others = ledger.among({member.id for member in members}).without(asker)
+    cleared = others if asker in ledger.suspects else None
+    if asker not in here:
+        return Answer(permit=False, reason=Reason.NOT_A_MEMBER)
+    if isinstance(wanted, Reason):
+        return Answer(permit=False, reason=wanted, ledger=cleared)
+    stay = len(here) - others.among(here).held - 1
+    if stay < wanted - missing_at_once(wanted):
+        return Answer(permit=False, reason=Reason.MOST_MISSING, ledger=cleared)
+    return Answer(permit=True, reason=Reason.GRANTED, ledger=_granted(asker, others, now))
+
+
+def _granted(asker: str, others: Ledger, now: datetime.datetime) -> Ledger:
+    when = now.astimezone(datetime.UTC).isoformat(timespec="seconds")
+    return Ledger(permits={**others.permits, asker: when}, suspects=others.suspects)
 
 
 def surplus_of(size: Size, wanted: int | Reason, minimum: int) -> int | Reason:

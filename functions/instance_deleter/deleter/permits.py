@@ -35,14 +35,17 @@ class Permits:
         self._demand = demand
         self._now = now
 
-    def ask(self, caller: Caller, group: Group, deadline: Deadline) -> Answer:
-        """Whether the caller may leave. Raises UpstreamError, ContendedError and LedgerUnreadableError."""
-        if group.signal == "fixed":
+    def ask(self, caller: Caller, group: Group, deadline: Deadline, *, drained: bool = False) -> Answer:
+        """Whether the caller may leave, which an operator may drain. No fixed pool loses any: its VMs are made anew.
+
+        Raises UpstreamError, ContendedError and LedgerUnreadableError.
+        """
+        if group.signal == "fixed" and not drained:
             return Answer(permit=False, reason=Reason.FIXED_POOL)
         attempt = 0
         while True:
             stored = self._storage.read(_name(group), deadline)
-            answer = self._judge(caller, group, stored, deadline)
+            answer = self._judge(caller, group, stored, deadline, drained=drained)
             if answer.ledger is None:
                 return answer
             written = self._write(group, answer.ledger, stored, deadline)
@@ -71,7 +74,7 @@ class Permits:
                 raise ContendedError
             attempt += 1
 
-    def _judge(self, caller: Caller, group: Group, stored: Stored, deadline: Deadline) -> Answer:
+    def _judge(self, caller: Caller, group: Group, stored: Stored, deadline: Deadline, *, drained: bool) -> Answer:
         """The answer after a look at everything, in the order of `decide.READS`."""
         try:
             ledger = decide.read_ledger(stored.data)
@@ -84,7 +87,10 @@ class Permits:
             return early
         members = self._compute.members(group, deadline)
         size, autoscaler = self._compute.size(group, deadline)
-        wanted = self._wanted(group, autoscaler, deadline)
+        wanted = size.target if group.signal == "fixed" else self._wanted(group, autoscaler, deadline)
+        if drained:
+            least = wanted if isinstance(wanted, Reason) else max(wanted, group.min)
+            return decide.ask_drained(caller.instance_id, ledger, members, least, now=self._moment())
         surplus = decide.surplus_of(size, wanted, group.min)
         return decide.ask(caller.instance_id, ledger, members, surplus, now=self._moment())
 

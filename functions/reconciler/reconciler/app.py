@@ -134,7 +134,9 @@ class Reconciler:
         self._monitoring = Monitoring(
             self._session, google, settings.monitoring_url, project=fleet.project, environment=fleet.environment
         )
-        self._departure = Departure(self._sources.compute, self._sources.github, self._sources.grants, settings.fleet)
+        self._departure = Departure(
+            self._sources.compute, self._sources.github, self._sources.grants, settings.fleet, now
+        )
 
     def handle(self, request: flask.Request) -> flask.Response:
         """Serve one request."""

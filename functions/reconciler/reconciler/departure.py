@@ -7,6 +7,7 @@ of its VM's own. That id is the deleter's for the first order: a VM that asks fo
 from __future__ import annotations
 
 import uuid
+from collections.abc import Callable
 from typing import Final
 
 from . import vms
@@ -46,11 +47,14 @@ def request_id(subject: str, verb: str, orders: int) -> str:
 class Departure:
     """Has groups let go of VMs, and GitHub of runners."""
 
-    def __init__(self, compute: Compute, github: GitHub, grants: Storage, fleet: Fleet) -> None:
+    def __init__(
+        self, compute: Compute, github: GitHub, grants: Storage, fleet: Fleet, now: Callable[[], float]
+    ) -> None:
         self._compute = compute
         self._github = github
         self._grants = grants
         self._fleet = fleet
+        self._now = now
 
     def carry_out(self, remedy: Remedy, kind: Kind, orders: int, since: float, deadline: Deadline) -> None:
         """Do it. Raises ChangedError where it is not to be done any more, UpstreamError where it failed.
@@ -72,12 +76,19 @@ class Departure:
         group = self._fleet.groups[remedy.group]
         if kind is Kind.UNREGISTERED:
             self._still_without(remedy, deadline)
+        self._still_let_go(remedy, deadline)
         members = self._compute.members(group, deadline) or []
         vm = next((vm for vm in members if vm.id == remedy.instance_id), None)
         if vm is None or not vms.stands(vm):
             raise ChangedError("its group is taking it away, or has done so")
         verb = "recreateInstances" if group.signal == "fixed" else "deleteInstances"
         self._order(group, verb, remedy, request_id(remedy.instance_id, verb, orders), deadline)
+
+    def _still_let_go(self, remedy: Remedy, deadline: Deadline) -> None:
+        """That no operator holds a VM by now."""
+        facts = self._compute.instance(remedy.zone, remedy.name, deadline)
+        if facts is not None and facts.id == remedy.instance_id and facts.held(self._now()):
+            raise ChangedError("an operator holds it")
 
     def _still_without(self, remedy: Remedy, deadline: Deadline) -> None:
         """That a VM that never had a configuration has none now."""

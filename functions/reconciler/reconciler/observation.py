@@ -96,6 +96,12 @@ class Facts:
     say so, or it has been suspended."""
     most_seconds: int
     """How long it may run by its own template; 0 where it does not say."""
+    held_until: float | None = None
+    """Until when an operator holds it, in seconds since 1970, which may be over."""
+
+    def held(self, now: float) -> bool:
+        """Whether an operator holds it at `now`."""
+        return self.held_until is not None and now < self.held_until
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

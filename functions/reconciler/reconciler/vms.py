@@ -3,7 +3,7 @@
 What can never be proved from outside is that a VM does nothing: GitHub drops an ephemeral runner's registration when
 its job ends and lets it be deleted while one runs, and its flags are late. So a VM goes only where it cannot have a
 job: it was never given a configuration and is too old to get one, or it runs longer than any VM may. Everything else is
-reported, and ends by its own rules or, at last, by Compute Engine's limit on its run.
+reported, and ends by its own rules or, at last, by Compute Engine's limit on its run. So is what an operator holds.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ class _Judge:
         seconds = None if facts.started is None else self._now - facts.started
         if seconds is not None and seconds <= self._limits.registered_by_seconds:
             return None
-        missing = self._unproved(vm, look, seconds)
+        missing = "an operator holds it" if facts.held(self._now) else self._unproved(vm, look, seconds)
         grant = "was given none" if vm.id not in (self._seen.grants or {}) else "lost its only one"
         age = "of unknown age" if seconds is None else f"{seconds:.0f} s after it began"
         return self._finding(
@@ -128,7 +128,9 @@ class _Judge:
         if seconds <= most + AGE_MARGIN_SECONDS:
             return None
         missing = ""
-        if self._doubts.runners:
+        if facts.held(self._now):
+            missing = "an operator holds it"
+        elif self._doubts.runners:
             missing = "whether its runner has a job cannot be told"
         elif any(runner.busy for runner in self._runners):
             missing = "its runner has a job"

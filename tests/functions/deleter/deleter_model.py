@@ -1,4 +1,5 @@
-"""Every way in which VMs can ask, return, leave, be replaced and be cut off: the deleter's own functions among it all.
+"""Every way in which VMs can ask, be drained, return, leave, be replaced and be cut off: the deleter's own functions
+among it all.
 
 `deleter.decide` runs here as it is, against a model of a group (target size, members, VMs in deletion, a replacement),
 its ledger in a bucket, and the VMs. Each look of each handler is a step of its own, so everything can happen between
@@ -6,10 +7,12 @@ two. A handler may be killed anywhere; a write it has sent then lands later, or 
 violation is a shortest one. `python -m tests.functions.deleter.deleter_model` prints a table.
 
 Properties, while only VMs with a permit leave for good and what is wanted stays the same:
-  P1  permits of VMs that are still counted never exceed the surplus: target size - wanted.
+  P1  permits of VMs that are still counted never exceed the surplus, target size - wanted; where some are drained, they
+      exceed it by no more than may be missing at once.
   P2  a VM that was told yes has its permit in the ledger until it returns it or leaves.
   P3  a VM that was told that its permit is back has none, however late a write lands.
   P4  from every state some continuation shrinks the group to what is wanted.
+  P5  from every state some continuation ends all VMs that are drained. Whoever sizes the group then grows it again.
 
 A generation is modelled as whether somebody wrote since a handler's read. A VM starts a call when its last one is over
 or its handler dead, as startup/lib/retirement.py does, whose pause between runs is longer than a handler lives.
@@ -68,6 +71,7 @@ class Rules:
 
     order: tuple[str, ...] = ("ledger", "members", "size")
     ask: Callable[..., Answer] = decide.ask
+    ask_drained: Callable[..., Answer] = decide.ask_drained
     read: Callable[[bytes | None], Ledger] = decide.read_ledger
     conditional: bool = True
     heals: bool = True
@@ -92,6 +96,13 @@ class Scene:
     replacements: int
     wanted: int
     faults: int
+    drained: int = 0
+    """The first so many of the VMs are drained."""
+
+    @property
+    def missing(self) -> int:
+        """How far below the target size a group may fall that has as many VMs as it wants."""
+        return decide.missing_at_once(self.wanted) if self.drained else 0
 
     @property
     def start(self) -> World:
@@ -121,7 +132,17 @@ def search(rules: Rules, scene: Scene, limit: int = 2_000_000) -> Verdict:
                     violations.setdefault(found, _trace(following, came_from))
             if not label.startswith("fault"):
                 into[following].append(world)
-    ends = [world for world in into if world.target == scene.wanted]
+    shrunk = [world for world in into if world.target == scene.wanted]
+    left = [world for world in into if all(vm.place == "gone" for vm in world.vms[: scene.drained])]
+    for ends, violated in ((shrunk, "P4 stays too large for ever"), (left, "P5 a drained VM stays for ever")):
+        stuck = _cannot_reach(into, ends)
+        if stuck is not None:
+            violations[violated] = _trace(stuck, came_from)
+    return Verdict(len(into), edges, violations)
+
+
+def _cannot_reach(into: dict[World, list[World]], ends: list[World]) -> World | None:
+    """A state, the earliest, from which none of the ends can be reached."""
     reaching = set(ends)
     queue = deque(ends)
     while queue:
@@ -129,10 +150,7 @@ def search(rules: Rules, scene: Scene, limit: int = 2_000_000) -> Verdict:
             if world not in reaching:
                 reaching.add(world)
                 queue.append(world)
-    stuck = next((world for world in into if world not in reaching), None)
-    if stuck is not None:
-        violations["P4 stays too large for ever"] = _trace(stuck, came_from)
-    return Verdict(len(into), edges, violations)
+    return next((world for world in into if world not in reaching), None)
 
 
 def steps(world: World, rules: Rules, scene: Scene) -> Iterator[tuple[str, World]]:
@@ -143,6 +161,8 @@ def steps(world: World, rules: Rules, scene: Scene) -> Iterator[tuple[str, World
             yield from _handler(world, at, vm, vm.call, rules, scene)
         if vm.late is not None:
             yield f"late write of {at} lands", _write(_put(world, at, vm._replace(late=None)), vm.late, rules)[0]
+    if world.target < scene.wanted:
+        yield "the group grows again", world._replace(target=scene.wanted)
     if world.faults:
         yield from _faults(world)
 
@@ -228,7 +248,10 @@ def _decided(at: int, call: Call, rules: Rules, scene: Scene) -> Call:
         rebuilt = decide.suspect_all(members)
         return call._replace(write=(rebuilt if call.asks else rebuilt.without(asker)).text())
     assert call.size
-    answer = rules.ask(asker, ledger, members, decide.surplus_of(call.size, scene.wanted, 0), now=WHEN)
+    if at < scene.drained:
+        answer = rules.ask_drained(asker, ledger, members, scene.wanted, now=WHEN)
+    else:
+        answer = rules.ask(asker, ledger, members, decide.surplus_of(call.size, scene.wanted, 0), now=WHEN)
     write = answer.ledger.text() if answer.ledger is not None else None
     says = "yes" if answer.permit else "no"
     return call._replace(write=write, says="" if write else says)
@@ -299,7 +322,7 @@ def _violated(world: World, scene: Scene) -> Iterator[str]:
     permits = _permits(world)
     held = [vm for at, vm in enumerate(world.vms) if str(at + 1) in permits and vm.place == "in"]
     told = [vm for vm in world.vms if vm.knows == "permitted" and vm.place == "in"]
-    if max(len(held), len(told)) > max(0, world.target - scene.wanted):
+    if max(len(held), len(told)) > max(0, world.target - scene.wanted + scene.missing):
         yield "P1 more permits than surplus"
     if world.ledger == GARBAGE:
         return
@@ -336,6 +359,21 @@ def _one_too_many(asker: str, ledger: Ledger, members: list[Member], surplus: in
     return decide.ask(asker, ledger, members, more, **now)  # pyright: ignore[reportArgumentType]
 
 
+def _one_more_missing(asker: str, ledger: Ledger, members: list[Member], wanted: int, **now: object) -> Answer:
+    return decide.ask_drained(asker, ledger, members, wanted - 1, **now)  # pyright: ignore[reportArgumentType]
+
+
+def _drained_beside_others(asker: str, ledger: Ledger, members: list[Member], wanted: int, **now: object) -> Answer:
+    """Those who are about to leave count as staying."""
+    more = len(ledger.without(asker).permits)
+    return decide.ask_drained(asker, ledger, members, wanted - more, **now)  # pyright: ignore[reportArgumentType]
+
+
+def _none_may_be_missing(asker: str, ledger: Ledger, members: list[Member], wanted: int, **now: object) -> Answer:
+    more = wanted + decide.missing_at_once(wanted)
+    return decide.ask_drained(asker, ledger, members, more, **now)  # pyright: ignore[reportArgumentType]
+
+
 def _garbage_is_nothing(stored: bytes | None) -> Ledger:
     try:
         return decide.read_ledger(stored)
@@ -352,7 +390,22 @@ TWO: Final = Scene(vms=2, replacements=0, wanted=0, faults=1)
 REPLACED: Final = Scene(vms=2, replacements=1, wanted=1, faults=1)
 """Two VMs, one surplus, and a third that replaces one that died."""
 
-SOUND: Final = {"three VMs": CROWD, "faults": PAIR, "two surplus": TWO, "a replacement": REPLACED}
+DRAINED: Final = Scene(vms=2, replacements=2, wanted=2, faults=0, drained=2)
+"""Two VMs that are wanted and drained, and two that take their places."""
+MIXED: Final = Scene(vms=3, replacements=1, wanted=2, faults=0, drained=1)
+"""A drained VM beside one that is surplus, and one that takes its place."""
+DRAINED_BADLY: Final = Scene(vms=2, replacements=1, wanted=1, faults=1, drained=1)
+"""The same, smaller, with a fault."""
+
+SOUND: Final = {
+    "drained": DRAINED,
+    "one drained, one surplus": MIXED,
+    "drained, with faults": DRAINED_BADLY,
+    "three VMs": CROWD,
+    "faults": PAIR,
+    "two surplus": TWO,
+    "a replacement": REPLACED,
+}
 
 BROKEN: Final = {
     "size read before members": (Rules(order=("ledger", "size", "members")), PAIR, "P1 more permits than surplus"),
@@ -362,6 +415,14 @@ BROKEN: Final = {
     "garbage read as nothing": (Rules(read=_garbage_is_nothing), PAIR, "P1 more permits than surplus"),
     "suspects not counted": (Rules(ask=_blind_to_suspects), PAIR, "P1 more permits than surplus"),
     "permits outlive their VM": (Rules(ask=_never_pruned), TWO, "P4 stays too large for ever"),
+    "one more may be missing": (Rules(ask_drained=_one_more_missing), DRAINED, "P1 more permits than surplus"),
+    "who is to leave counts as staying": (
+        Rules(ask_drained=_drained_beside_others),
+        DRAINED,
+        "P1 more permits than surplus",
+    ),
+    "a drain without condition": (Rules(conditional=False), DRAINED, "P1 more permits than surplus"),
+    "none may be missing": (Rules(ask_drained=_none_may_be_missing), DRAINED, "P5 a drained VM stays for ever"),
     "garbage stays": (Rules(heals=False), PAIR, "P4 stays too large for ever"),
     "returning writes only what it must": (Rules(fences=False), PAIR, "P3 a VM at rest holds a permit"),
 }

@@ -244,3 +244,21 @@ def test_a_long_list_of_members_is_read_to_its_end(world):
     assert world.call("DELETE", "/", vms[-1]).status_code == 200
     assert vms[-1].action == "DELETING"
     assert len(world.site.asked("compute.managed_instances")) == 2
+
+
+def test_a_held_vm_is_not_ended_until_its_hold_is_over(world):
+    vm, *_ = world.vms(CPU, 2)
+    vm.metadata["runner-hold-until"] = "2999-01-01T00:00:00Z"
+    reply = world.call("DELETE", "/", vm)
+    assert (reply.status_code, reply.json()["error"]) == (423, "on_hold")
+    assert (vm.action, world.changed()) == ("NONE", [])
+    vm.metadata["runner-hold-until"] = "2000-01-01T00:00:00Z"
+    assert world.call("DELETE", "/", vm).json() == {"deleting": True}
+    assert vm.action == "DELETING"
+
+
+def test_a_hold_holds_up_no_vm_that_stops_already(world):
+    vm, *_ = world.vms(CPU, 2)
+    vm.metadata["runner-hold-until"] = "2999-01-01T00:00:00Z"
+    vm.status = "STOPPING"
+    assert world.call("DELETE", "/", vm).json() == {"deleting": True}

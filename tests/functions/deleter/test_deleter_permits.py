@@ -8,6 +8,7 @@ import random
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import pytest
 from deleter.clients import compute, storage
@@ -403,3 +404,121 @@ def test_one_write_a_second_is_enough_for_a_group(world):
     once = world.time.sleep
     world.session._sleep = lambda seconds: (once(seconds), world.site.clock.advance(seconds))
     assert sorted(world.ask(vm)[1] for vm in vms) == ["all_given"] * 3 + ["granted"] * 3
+
+
+# --- an operator's marks
+
+HOLD = {"runner-hold-until": "2999-01-01T00:00:00Z"}
+OVER = {"runner-hold-until": "2000-01-01T00:00:00Z"}
+DRAIN = {"runner-drain": "2026-11-25T14:10:00Z"}
+
+
+def marked(vms, mark):
+    for vm in vms:
+        vm.metadata.update(mark)
+    return vms
+
+
+def test_a_held_vm_may_not_leave_though_it_is_surplus_until_its_hold_is_over(world):
+    vm, *_ = three(world, 1)
+    vm.metadata.update(HOLD)
+    assert world.ask(vm) == (False, "on_hold")
+    vm.metadata.update(OVER)
+    assert world.ask(vm) == (True, "granted")
+
+
+def test_a_held_vm_can_give_its_permit_back(world):
+    vm, *_ = three(world, 1)
+    world.ask(vm)
+    vm.metadata.update(HOLD)
+    world.give_back(vm)
+    assert world.holders() == set()
+
+
+def test_a_drained_vm_may_leave_though_it_is_wanted_but_only_so_many_at_once(world):
+    vms = marked(world.vms(CPU, 8), DRAIN)
+    world.recommend(8)
+    assert [world.ask(vm) for vm in vms[:3]] == [(True, "granted"), (True, "granted"), (False, "most_missing")]
+    assert world.holders() == {vms[0].id, vms[1].id}
+    assert "drained" in world.lines[-1]
+
+
+def test_the_next_may_leave_when_another_runs_in_the_place_of_the_last(world):
+    first, second = marked(world.vms(CPU, 2), DRAIN)
+    world.recommend(2)
+    assert world.ask(first) == (True, "granted")
+    assert world.call("DELETE", "/", first).status_code == 200
+    assert world.ask(second) == (False, "most_missing")
+    world.google.delete_instance(first)
+    assert world.ask(second) == (False, "most_missing")
+    (replacement,) = world.vms(CPU, 1)
+    replacement.status, replacement.action = "STAGING", "CREATING"
+    assert world.ask(second) == (False, "most_missing")
+    replacement.status, replacement.action = "RUNNING", "NONE"
+    assert world.ask(second) == (True, "granted")
+
+
+def test_a_group_that_cannot_make_its_vms_is_not_drained_empty(world):
+    vm, *_ = marked(world.vms(CPU, 3), DRAIN)
+    world.google.groups[CPU].target_size = world.google.groups[CPU].autoscaler.recommended = 10
+    assert world.ask(vm) == (False, "most_missing")
+
+
+def test_a_group_that_changes_all_the_time_can_be_drained(world):
+    vm, *_ = marked(three(world, 3), DRAIN)
+    world.google.groups[CPU].stable = False
+    assert world.ask(vm) == (True, "granted")
+
+
+def test_a_groups_minimum_counts_as_wanted_when_it_is_drained(world, monkeypatch):
+    groups = world.deleter._settings.fleet.groups
+    monkeypatch.setitem(groups, CPU, replace(groups[CPU], min=4))
+    vms = marked(world.vms(CPU, 4), DRAIN)
+    world.recommend(0)
+    assert [world.ask(vm) for vm in vms[:2]] == [(True, "granted"), (False, "most_missing")]
+
+
+def test_a_drained_vm_of_a_fixed_pool_may_leave_for_it_is_made_anew(world):
+    first, second, _ = marked(world.vms(FIXED, 3), DRAIN)
+    assert world.ask(first) == (True, "granted")
+    assert world.ask(second) == (False, "most_missing")
+    assert world.call("DELETE", "/", first).status_code == 200
+    assert world.changed()[-1] == "compute.recreate_instances"
+
+
+def test_without_a_word_of_what_is_wanted_nobody_is_drained(world):
+    vm, *_ = marked(world.vms(JOBS, 3), DRAIN)
+    assert world.ask(vm) == (False, "no_demand")
+    demand(world, 3, -1)
+    assert world.ask(vm) == (False, "demand_stale")
+    demand(world, 3, 60)
+    assert world.ask(vm) == (True, "granted")
+
+
+def test_a_reserve_does_not_stand_in_for_a_drained_vm(world):
+    running = marked(world.vms(JOBS, 2), DRAIN)
+    group = world.google.groups[JOBS]
+    for vm in [world.google.create_instance(group) for _ in range(2)]:
+        vm.target_status = vm.status = "SUSPENDED"
+    demand(world, 2, 60)
+    assert [world.ask(vm) for vm in running] == [(True, "granted"), (False, "most_missing")]
+
+
+def test_a_drained_vm_counts_among_those_who_leave_as_surplus(world):
+    drained, other, _ = world.vms(CPU, 3)
+    world.recommend(2)
+    assert world.ask(other) == (True, "granted")
+    drained.metadata.update(DRAIN)
+    assert world.ask(drained) == (True, "granted")
+    assert world.ask(world.vms(CPU, 1)[0]) == (False, "all_given")
+
+
+def test_a_hold_outweighs_a_drain(world):
+    vm, *_ = marked(three(world), HOLD | DRAIN)
+    assert world.ask(vm) == (False, "on_hold")
+
+
+def test_no_mark_of_the_project_or_of_another_vm_counts(world):
+    vm, other, _ = three(world, 3)
+    other.metadata.update(DRAIN)
+    assert world.ask(vm) == (False, "no_surplus")

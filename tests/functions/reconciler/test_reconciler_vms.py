@@ -344,3 +344,47 @@ def test_a_placeholder_that_was_made_between_plan_and_order_stays(world):
     world.pass_time()
     assert world.run()["failed"] == 1
     assert (vm.action, world.changed()) == ("NONE", [])
+
+
+HOLD = "runner-hold-until"
+FOR_LONG, OVER = "2999-01-01T00:00:00Z", "2000-01-01T00:00:00Z"
+
+
+def test_a_vm_that_an_operator_holds_is_reported_and_stays(world):
+    vm = world.vm()
+    vm.metadata[HOLD] = FOR_LONG
+    world.runs(3)
+    assert (world.only("unregistered_vm")["action"], vm.action) == ("none", "NONE")
+    assert "an operator holds it" in world.only("unregistered_vm")["because"]
+
+
+def test_a_hold_that_is_over_is_none(world):
+    vm = world.vm()
+    vm.metadata[HOLD] = OVER
+    world.runs(2)
+    assert vm.action == "DELETING"
+
+
+def test_a_held_vm_past_its_age_stays_too(world):
+    vm = world.vm(age=PAST_AGE)
+    world.register(vm, age=PAST_AGE)
+    vm.metadata[HOLD] = FOR_LONG
+    world.runs(3)
+    assert vm.action == "NONE"
+    assert "an operator holds it" in world.only("past_age")["because"]
+
+
+def test_a_hold_that_is_written_after_the_look_is_seen_right_before_the_order(world, monkeypatch):
+    vm = world.vm()
+    world.run()
+    world.pass_time()
+    departure = world.reconciler._departure
+    carry_out = departure.carry_out
+
+    def held_first(*given):
+        vm.metadata[HOLD] = FOR_LONG
+        return carry_out(*given)
+
+    monkeypatch.setattr(departure, "carry_out", held_first)
+    assert world.run()["done"] == 0
+    assert (vm.action, world.changed()) == ("NONE", [])

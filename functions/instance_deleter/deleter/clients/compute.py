@@ -125,4 +125,5 @@ def _member(entry: Any) -> Member:
     action: Any = said.get("currentAction")
     if where is None or not isinstance(action, str):
         raise UpstreamError(_SERVICE, 200, passing=True)
-    return Member(id=str(said.get("id") or ""), name=where[2], zone=where[1], action=action)
+    runs = said.get("instanceStatus") == "RUNNING" and said.get("targetStatus", "RUNNING") == "RUNNING"
+    return Member(id=str(said.get("id") or ""), name=where[2], zone=where[1], action=action, runs=runs)

@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any, Final, cast
 
+from reconciler import marks
 from reconciler.fleet_table import Group
 from reconciler.observation import Facts, GroupLook, Vm
 
@@ -87,7 +88,12 @@ class Compute:
         value = _object(answer)
         if not value.get("id"):
             raise UpstreamError(_SERVICE, 200, passing=True)
-        return Facts(id=str(value["id"]), started=_started(value), most_seconds=_most_seconds(value))
+        return Facts(
+            id=str(value["id"]),
+            started=_started(value),
+            most_seconds=_most_seconds(value),
+            held_until=marks.held_until(value),
+        )
 
     def order(self, group: Group, verb: str, zone: str, name: str, request_id: str, deadline: Deadline) -> Answer:
         """Have the group delete or recreate one member (`deleteInstances`, `recreateInstances`). One try.

@@ -1,0 +1,1 @@
+"""The operators' command line, a command a file; scripts/rollout."""

@@ -1,0 +1,1 @@
+"""Plans for the engine, made by pure functions from a fleet and its configuration."""

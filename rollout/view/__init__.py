@@ -1,0 +1,1 @@
+"""A fleet as it is: gathered from Google, GitHub and the functions' records, and judged by pure functions."""
