@@ -66,18 +66,20 @@ class Show:
         self.run("promote", "--stack", STACK, "--yes", *ENOUGH, ends=REFUSED)
         happens = self._jobs if ending == "good" else self._failures
         wait = ("canary", version, "--stack", STACK, "--wait", "--interval", "2", *ENOUGH)
-        self.run(*wait, ends=0 if ending == "good" else REFUSED, meanwhile=lambda: happens(version))
-        if ending == "good":
-            self.run("promote", "--stack", STACK, "--yes", *ENOUGH)
-        else:
-            self.run("promote", "--stack", STACK, "--yes", *ENOUGH, ends=REFUSED)
-            self.run("rollback", "--stack", STACK, "--yes")
-        self._deploy()
+        self.run(*wait, ends=0 if ending == "good" else REFUSED, once="jobs", meanwhile=lambda: happens(version))
+        promote = ("promote", "--stack", STACK, "--yes", *ENOUGH)
+        if ending == "bad":
+            self.run(*promote, ends=REFUSED)
+        settle = promote if ending == "good" else ("rollback", "--stack", STACK, "--yes")
+        self.run(*settle, "--wait", "--interval", "2", once="deployed/", meanwhile=self._deploy_and_finish)
         self.run("status", STACK)
         self._hold(stable=version if ending == "good" else self.stable)
 
-    def run(self, *words: str, ends: int = 0, meanwhile: Callable[[], None] | None = None) -> None:
-        """Run a command; what it prints is shown. Another exit code than expected is a surprise."""
+    def run(self, *words: str, ends: int = 0, once: str = "", meanwhile: Callable[[], None] | None = None) -> None:
+        """Run a command; what it prints is shown. Another exit code than expected is a surprise.
+
+        `meanwhile` happens once a step whose id begins with `once` says that it waits.
+        """
         click.secho(f"\n$ scripts/rollout {' '.join(words)}", bold=True)
         environment = {**os.environ, **self.site.operator_environment(), "PYTHONUNBUFFERED": "1"}
         environment.pop("PYTHONDONTWRITEBYTECODE", None)
@@ -86,7 +88,7 @@ class Show:
             [sys.executable, "-m", "rollout", *words], cwd=self.folder, env=environment, stdin=subprocess.DEVNULL
         )
         if meanwhile is not None:
-            self._once_it_waits(process, meanwhile)
+            self._once_it_waits(process, once, meanwhile)
         code = process.wait()
         self.codes[code] += 1
         click.secho(f"(exit {code}, {time.monotonic() - began:.1f} s)", dim=True)
@@ -102,6 +104,13 @@ class Show:
         self.fleet.settings = self._settings()
         self.fleet.deploy(self.fleet.settings)
 
+    def _deploy_and_finish(self) -> None:
+        self._deploy()
+        self.say("jobs end, and with each its VM")
+        for group in self.fleet.groups.values():
+            for vm in list(group.instances):
+                self.site.google.delete_instance(vm)
+
     def _jobs(self, version: str) -> None:
         for key in self.fleet.settings.pools:
             self.fleet.ends(1, version=version, pool=key)
@@ -111,14 +120,14 @@ class Show:
         for key in sorted(self.fleet.settings.pools)[:4]:
             self.fleet.ends(1, version=version, pool=key, reason="boot-failed:install")
 
-    def _once_it_waits(self, process: subprocess.Popen[bytes], happens: Callable[[], None]) -> None:
-        """Let something happen as soon as the run says that it waits for jobs, or has ended."""
+    def _once_it_waits(self, process: subprocess.Popen[bytes], once: str, happens: Callable[[], None]) -> None:
+        """Let something happen as soon as the run says that it waits, unless it ends before."""
         pause = threading.Event()
         while process.poll() is None:
             for path in (self.folder / "runs").glob("2*/events.jsonl"):
                 whole_lines = path.read_text(encoding="utf-8").split("\n")[:-1]
                 events = [json.loads(line) for line in whole_lines]
-                if any(event["kind"] == "progress" and event.get("step") == "jobs" for event in events):
+                if any(event["kind"] == "progress" and event["step"].startswith(once) for event in events):
                     happens()
                     return
             pause.wait(0.05)

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
-import sys
-from collections.abc import Iterator, Mapping
-from typing import Final
+from collections.abc import Coroutine, Iterator, Mapping
+from typing import IO, Any, Final
 
 import click
 
@@ -16,8 +14,10 @@ from rollout.commands import frame
 from rollout.commands.editing import offer
 from rollout.commands.evidence_options import evidence_options
 from rollout.commands.frame import Call, Problem
+from rollout.commands.waiting import drive, interval_option
 from rollout.config.edit import prepare
 from rollout.config.pointers import file_of, point
+from rollout.engine.report import Report
 from rollout.exits import Exit
 from rollout.view.evidence import Thresholds
 
@@ -43,14 +43,7 @@ NONE: Final = "no VM"
     help="Try it in these pools alone; without it all pools try it.",
 )
 @click.option("--wait", "waits", is_flag=True, help="Then wait until it is deployed and there is enough evidence.")
-@click.option(
-    "--interval",
-    "interval_seconds",
-    type=click.FloatRange(0.1, 3600),
-    default=30.0,
-    show_default=True,
-    help="With --wait: seconds between two looks.",
-)
+@interval_option
 @evidence_options
 def command(
     call: Call, *, version: str, pools: str | None, waits: bool, interval_seconds: float, thresholds: Thresholds
@@ -129,20 +122,14 @@ def _wait(call: Call, settings: Settings, version: str, thresholds: Thresholds, 
     """Drive the plan; how it ended is how the command ends."""
     from rollout.plans.canary import wait  # noqa: PLC0415 - the clients take a while to import, and few commands wait
 
-    stream = sys.stderr if call.json else sys.stdout
-    waiting = wait(
-        settings,
-        version,
-        root=call.root,
-        thresholds=thresholds,
-        stream=stream,
-        interval_seconds=interval_seconds,
-    )
-    report = asyncio.run(waiting)
-    match report.verdict:
-        case "passed":
-            return
-        case "failed":
-            raise Problem(Exit.REFUSED, f"the evidence is against {version}, or too little; see runs/{report.run_id}")
-        case _:
-            raise Problem(Exit.INTERRUPTED, f"stopped; to go on: scripts/rollout resume {report.run_id}")
+    def waiting(stream: IO[str]) -> Coroutine[Any, Any, Report]:
+        return wait(
+            settings,
+            version,
+            root=call.root,
+            thresholds=thresholds,
+            stream=stream,
+            interval_seconds=interval_seconds,
+        )
+
+    drive(call, waiting, (Exit.REFUSED, f"the evidence is against {version}, or too little"))

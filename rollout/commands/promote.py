@@ -16,6 +16,7 @@ from rollout.commands import frame
 from rollout.commands.editing import offer
 from rollout.commands.evidence_options import evidence_options
 from rollout.commands.frame import Call, Problem
+from rollout.commands.waiting import interval_option, turn_over, wait_option
 from rollout.config.edit import prepare
 from rollout.config.pointers import file_of, point
 from rollout.exits import Exit
@@ -33,13 +34,24 @@ RECORD: Final = "runs/promotions.jsonl"
         "scripts/rollout promote --stack testing",
         "scripts/rollout promote 2026-11-30 --stack prod --jobs 50 --bake-hours 48",
         "scripts/rollout promote 2026-11-30 --stack prod --force",
+        "scripts/rollout promote 2026-11-30 --stack prod --wait",
     ),
     exits=(Exit.FAILED, Exit.UNREACHABLE, Exit.REFUSED, Exit.DECLINED),
 )
 @click.argument("version", required=False, shell_complete=frame.complete_versions)
 @click.option("--force", is_flag=True, help="Promote without enough evidence, or a version that no VM tried. Recorded.")
+@wait_option
+@interval_option
 @evidence_options
-def command(call: Call, *, version: str | None, force: bool, thresholds: Thresholds) -> None:
+def command(
+    call: Call,
+    *,
+    version: str | None,
+    force: bool,
+    waits: bool,
+    interval_seconds: float,
+    thresholds: Thresholds,
+) -> None:
     """Make the version under trial the stable one.
 
     Without VERSION it is the stack's canary. It is refused without enough evidence. No VM that runs is touched: the
@@ -76,6 +88,8 @@ def command(call: Call, *, version: str | None, force: bool, thresholds: Thresho
     )
     if done and edit.changes:
         _record(call, version, found, force=force)
+    if waits and done:
+        turn_over(call, interval_seconds)
 
 
 def ask_evidence(settings: Settings, version: str, thresholds: Thresholds) -> Evidence:

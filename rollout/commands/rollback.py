@@ -9,6 +9,7 @@ from fleet.versions import version_key
 from rollout.commands import frame
 from rollout.commands.editing import offer
 from rollout.commands.frame import Call, Problem
+from rollout.commands.waiting import interval_option, turn_over, wait_option
 from rollout.config.edit import prepare
 from rollout.config.history import stable_before
 from rollout.config.pointers import file_of, point
@@ -22,13 +23,16 @@ from rollout.exits import Exit
     examples=(
         "scripts/rollout rollback --stack prod",
         "scripts/rollout rollback --to 2026-11-22 --stack prod",
+        "scripts/rollout rollback --stack prod --wait",
     ),
     exits=(Exit.FAILED, Exit.DECLINED),
 )
 @click.option(
     "--to", "target", metavar="VERSION", shell_complete=frame.complete_versions, help="Make this older version stable."
 )
-def command(call: Call, *, target: str | None) -> None:
+@wait_option
+@interval_option
+def command(call: Call, *, target: str | None, waits: bool, interval_seconds: float) -> None:
     """End a trial; with --to, take a promotion back.
 
     VMs of the version that goes run until their job ends. Nothing has to be made: the older version's templates are
@@ -51,7 +55,7 @@ def command(call: Call, *, target: str | None) -> None:
         already += (
             f"; to take the promotion of {stable} back: scripts/rollout rollback --to {before} --stack {call.stack}"
         )
-    offer(
+    done = offer(
         call,
         prepare(call.root, file_of(call.stack), point(stable=stable, canary=None)),
         what=f"stack {call.stack} runs {stable} and tries none: away from {', '.join(leaves)}",
@@ -62,3 +66,5 @@ def command(call: Call, *, target: str | None) -> None:
         ),
         facts={"stable": stable, "before": before},
     )
+    if waits and done:
+        turn_over(call, interval_seconds)

@@ -18,7 +18,8 @@ from rehearsal import stack_files
 from rollout.engine.report import Report
 from rollout.engine.spec import AtLeast, Plan, Rule, Step
 from rollout.plans.drive import Prepared, Recipe, drive
-from rollout.plans.looks import INTERVAL_SECONDS, CanaryLooks
+from rollout.plans.looks import CanaryLooks
+from rollout.plans.shared_snapshot import INTERVAL_SECONDS
 from rollout.view.evidence import Thresholds
 
 BACKEND: Final = "fleet"

@@ -1,34 +1,26 @@
-"""What the steps of a canary look at, through one snapshot that all of them share.
-
-However many groups wait, Google and GitHub are asked once an interval.
-"""
+"""What the steps of a canary look at, through one snapshot that all of them share."""
 
 from __future__ import annotations
 
 import asyncio
 import datetime
 from collections.abc import Callable, Mapping
-from contextlib import AsyncExitStack
 from typing import Any, Final
 
 from fleet.settings import Settings
 from rollout.backends.fleet import PASSING, FleetLooks
-from rollout.cloud.github import GitHub
-from rollout.cloud.google import Google
 from rollout.engine.backend import Failed, Passed
 from rollout.engine.polling import Waiting
 from rollout.plans.promotion import judged, records
+from rollout.plans.shared_snapshot import INTERVAL_SECONDS, SharedSnapshot
 from rollout.view.end_records import EndRecord
 from rollout.view.evidence import Evidence, Thresholds
-from rollout.view.gather import NOT_ASKED, gather, utc_now
+from rollout.view.gather import NOT_ASKED, utc_now
 from rollout.view.pool_causes import follows_jobs
 from rollout.view.seen import Known, Seen, Unknown
 from rollout.view.snapshot import Snapshot
 from rollout.view.standing import Deployed, deployed, states
 from rollout.view.vm_state import VmState
-
-INTERVAL_SECONDS: Final = 30.0
-"""How old a snapshot may be that a look goes by; a look at 40 groups is some 50 requests."""
 
 RECORDS_EVERY: Final = 4
 """Intervals between two looks at the records."""
@@ -54,12 +46,9 @@ class CanaryLooks:
         self._version = version
         self._thresholds = thresholds
         self._interval_seconds = interval_seconds
-        self._now = now
+        self._shared = SharedSnapshot(settings, interval_seconds=interval_seconds, now=now)
         self._groups = {group.name: (key, group) for key in settings.pools for group in settings.groups(key)}
-        self._clients = AsyncExitStack()
         self._lock = asyncio.Lock()
-        self._google: Google | None = None
-        self._github: GitHub | None = None
         self._records: Seen[tuple[EndRecord, ...]] = NOT_ASKED
         self._records_at = float("-inf")
         self._seen: tuple[Snapshot, Evidence] | None = None
@@ -79,7 +68,7 @@ class CanaryLooks:
 
     async def close(self) -> None:
         """Close the clients."""
-        await self._clients.aclose()
+        await self._shared.close()
 
     async def deployed(self, params: Mapping[str, Any]) -> Found:
         """Whether a group is set to the versions that the stack says."""
@@ -87,7 +76,7 @@ class CanaryLooks:
         _, group = self._groups[params["group"]]
         look = snapshot.groups[group.name]
         if isinstance(look, Unknown):
-            return _unknown(look)
+            return unknown(look)
         match deployed(group, snapshot):
             case Deployed.YES:
                 return Passed(message=f"set to {self._version}")
@@ -103,10 +92,10 @@ class CanaryLooks:
         snapshot, evidence = await self._look()
         key, group = self._groups[params["group"]]
         if isinstance(snapshot.runners, Unknown):
-            return _unknown(snapshot.runners)
+            return unknown(snapshot.runners)
         look = snapshot.groups[group.name]
         if isinstance(look, Unknown):
-            return _unknown(look)
+            return unknown(look)
         vms = look.value.vms if look.value else ()
         mine = [(vm, state) for vm, state in states(self._settings, snapshot, vms) if vm.version == self._version]
         working = [vm.name for vm, state in mine if state in _WORKING]
@@ -173,21 +162,16 @@ class CanaryLooks:
         return Passed(output={"evidence": evidence.to_json()}, message=evidence.lines[0])
 
     async def _look(self) -> tuple[Snapshot, Evidence]:
-        """The newest snapshot, or another one where it is too old. Raises CloudError where no client can be had.
+        """The shared snapshot, and what speaks for the version by it. Raises CloudError where no client can be had.
 
-        Records, which may be many pages, are asked for less often; the evidence is judged anew at every look.
+        Records, which may be many pages, are asked for less often; the evidence is judged anew with each snapshot.
         """
         loop = asyncio.get_running_loop()
         async with self._lock:
             if self._seen is None or loop.time() - self._seen_at >= self._interval_seconds:
-                if self._google is None:
-                    self._google = await self._clients.enter_async_context(Google(self._settings.google.project))
-                if self._github is None:
-                    github = GitHub(self._settings.github.organization)
-                    self._github = await self._clients.enter_async_context(github)
-                snapshot = await gather(self._settings, self._google, self._github, vms_only=True, now=self._now)
+                snapshot, google = await self._shared.look()
                 if loop.time() - self._records_at >= RECORDS_EVERY * self._interval_seconds:
-                    self._records = await records(self._settings, self._version, self._google, snapshot)
+                    self._records = await records(self._settings, self._version, google, snapshot)
                     known = isinstance(self._records, Known)
                     self._records_at = loop.time() if known else float("-inf")
                 evidence = judged(
@@ -211,7 +195,7 @@ def _bad(evidence: Evidence) -> Waiting | Failed | None:
     return None
 
 
-def _unknown(source: Unknown) -> Waiting | Failed:
+def unknown(source: Unknown) -> Waiting | Failed:
     """A source that refuses will go on refusing; any other may answer the next time."""
     if source.error_class and source.error_class not in PASSING:
         return Failed(code="unreachable", message=source.why, error_class=source.error_class)
