@@ -69,7 +69,13 @@ def end_of(process: Identity) -> Generator[asyncio.Future[None]]:
     try:
         if not runs(process):  # now that the descriptor holds whoever it is
             raise ProcessLookupError(f"process {process} is gone")
-        loop.add_reader(descriptor, lambda: ended.done() or ended.set_result(None))
+
+        def tell() -> None:
+            loop.remove_reader(descriptor)  # it stays readable, and would turn the loop without a pause
+            if not ended.done():
+                ended.set_result(None)
+
+        loop.add_reader(descriptor, tell)
         try:
             yield ended
         finally:
