@@ -122,6 +122,9 @@ def test_an_unknown_area_is_answered_with_the_areas():
     done = subprocess.run([ROOT / "scripts/test", "nowhere"], capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 2
     assert "no area nowhere; the areas are:" in done.stderr
+    assert {folder.name for folder in (ROOT / "tests").iterdir() if list(folder.rglob("test_*.py"))} <= set(
+        done.stderr.split()
+    )
     assert "fleet" in done.stderr
 
 
