@@ -93,6 +93,13 @@ class EmulatedFleet:
                 self.site.github.start_job(name)
         return made
 
+    def leaves(self, group: Group, vm: Instance) -> None:
+        """A VM ends itself through its group, its registration used up."""
+        self.site.google.delete_instance(vm)
+        group.target_size -= 1
+        for runner in [each for each in self.site.github.runners.values() if each.name.startswith(f"{vm.name}-")]:
+            self.site.github.remove(runner)
+
     def says(self, pool: str, *, age_seconds: float = 0, **fields: Any) -> None:
         """The listener writes what it knows of a pool."""
         now = self.site.clock.now() - age_seconds
