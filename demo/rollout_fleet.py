@@ -93,7 +93,7 @@ class EmulatedFleet:
                 self.site.github.start_job(name)
         return made
 
-    def leaves(self, group: Group, vm: Instance) -> None:
+    def vm_ends(self, group: Group, vm: Instance) -> None:
         """A VM ends itself through its group, its registration used up."""
         self.site.google.delete_instance(vm)
         group.target_size -= 1

@@ -109,7 +109,7 @@ class Show:
         self.say("jobs end, and with each its VM")
         for group in self.fleet.groups.values():
             for vm in list(group.instances):
-                self.fleet.leaves(group, vm)
+                self.fleet.vm_ends(group, vm)
 
     def _jobs(self, version: str) -> None:
         for key in self.fleet.settings.pools:
