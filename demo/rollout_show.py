@@ -25,8 +25,9 @@ from ruamel.yaml import YAML
 
 from demo.rollout_fleet import EmulatedFleet
 from emulators.site import Site
-from fleet.settings import Settings, load
+from fleet.settings import Settings
 from rehearsal import stack_files
+from rollout.plans.stack_settings import stack_settings
 from startup import bundle
 
 STACK: Final = "prod"
@@ -142,14 +143,11 @@ class Show:
             self.surprises.append("no request failed, so the faults were not played")
 
     def _settings(self) -> Settings:
-        files = stack_files.read(self.folder, STACK)
-        newest = max(files.sections["versions"])
-        pinned: str = files.sections["versions"][newest]["boot_bundle"]
-        return load(files.sections, environment=STACK, tree_bundle=pinned)
+        return stack_settings(self.folder, STACK)
 
     def _next(self) -> str:
         """A version id after all that are listed."""
-        newest = max(self._settings().versions)
+        newest = self._settings().newest_version
         return f"{newest[:10]}-{int(newest[11:] or 0) + 1}"
 
 

@@ -13,15 +13,14 @@ from pathlib import Path
 from typing import Any, Final
 
 from fleet.schema.version import SourceImage
-from fleet.settings import Settings, load
-from fleet.versions import newest
-from rehearsal import stack_files
+from fleet.settings import Settings
 from rollout.backends.google import GoogleOperations
 from rollout.bake import builder
 from rollout.bake.builder import Builder
 from rollout.engine.limits import Limits
 from rollout.engine.spec import Plan, Retry, Rule, Step
 from rollout.plans.drive import Prepared
+from rollout.plans.stack_settings import stack_settings
 from startup import bundle
 
 PROVISION_SECONDS: Final = 2700.0
@@ -130,7 +129,7 @@ def prepare(root: Path, arguments: Mapping[str, Any]) -> Prepared:
 
     Raises StackFileError, ConfigError, and ValueError for what cannot be baked.
     """
-    settings, chosen = configured(root, arguments["stack"]), images(root, arguments)
+    settings, chosen = stack_settings(root, arguments["stack"]), images(root, arguments)
     return Prepared(
         plan=plan(settings.google.project, chosen, keep=bool(arguments["keep"])),
         backends={"google": GoogleOperations()},
@@ -140,17 +139,10 @@ def prepare(root: Path, arguments: Mapping[str, Any]) -> Prepared:
 
 def images(root: Path, arguments: Mapping[str, Any]) -> tuple[Image, ...]:
     """The images of a recipe's arguments. Raises as `prepare`."""
-    settings = configured(root, arguments["stack"])
+    settings = stack_settings(root, arguments["stack"])
     made = bundle.build(root / "startup")
     at = datetime.datetime.fromisoformat(arguments["at"])
     return tuple(_image(settings, key, made, at, arguments) for key in arguments["keys"])
-
-
-def configured(root: Path, stack: str) -> Settings:
-    """A stack's settings; an edit of startup/ that has no version yet is just what one bakes an image for."""
-    sections = stack_files.read(root, stack).sections
-    last = newest(sections.get("versions", {})) or ""
-    return load(sections, environment=stack, tree_bundle=sections["versions"][last]["boot_bundle"] if last else "")
 
 
 def _image(

@@ -12,14 +12,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, Any, Final
 
-from fleet.settings import Settings, load
-from fleet.versions import newest
-from rehearsal import stack_files
+from fleet.settings import Settings
 from rollout.engine.report import Report
 from rollout.engine.spec import AtLeast, Plan, Rule, Step
 from rollout.plans.drive import Prepared, Recipe, drive
 from rollout.plans.looks import CanaryLooks
 from rollout.plans.shared_snapshot import INTERVAL_SECONDS
+from rollout.plans.stack_settings import stack_settings
 from rollout.view.evidence import Thresholds
 
 BACKEND: Final = "fleet"
@@ -138,11 +137,3 @@ def made(root: Path, arguments: Mapping[str, Any]) -> Prepared:
     looks = CanaryLooks(settings, arguments["version"], thresholds, interval_seconds=seconds)
     backend = looks.backend(first_seconds=seconds / 6, most_seconds=seconds * 2)
     return Prepared(plan=plan(settings, arguments["version"], thresholds), backends={BACKEND: backend})
-
-
-def stack_settings(root: Path, stack: str) -> Settings:
-    """A stack's settings as its files say them, whatever bundle the tree makes: it is what runs that is looked at."""
-    files = stack_files.read(root, stack)
-    versions = files.sections.get("versions", {})
-    pinned = versions.get(newest(versions) or "", {}).get("boot_bundle", "")
-    return load(files.sections, environment=stack, tree_bundle=pinned)

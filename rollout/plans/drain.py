@@ -15,9 +15,9 @@ from typing import Any, Final
 from fleet.settings import Settings
 from rollout.engine.limits import Limits
 from rollout.engine.spec import Plan, Step
-from rollout.plans.canary import stack_settings
 from rollout.plans.drive import Prepared
 from rollout.plans.leaving import Leaving, Pace
+from rollout.plans.stack_settings import stack_settings
 from rollout.view.seen import Unknown
 from rollout.view.snapshot import Snapshot
 from rollout.view.standing import states

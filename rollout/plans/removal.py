@@ -23,8 +23,8 @@ from rollout.engine.backend import Failed, Passed
 from rollout.engine.limits import Limits
 from rollout.engine.polling import Waiting
 from rollout.engine.spec import Plan, Step
-from rollout.plans.canary import stack_settings
 from rollout.plans.drive import Prepared
+from rollout.plans.stack_settings import stack_settings
 from rollout.plans.stuck import GroupLook, Look, Suspect, in_question, registered, stands, unproved
 from rollout.view.snapshot import RunnerSeen
 

@@ -18,10 +18,10 @@ from rollout.engine.backend import Passed
 from rollout.engine.polling import Waiting
 from rollout.engine.report import Report
 from rollout.engine.spec import Plan, Step
-from rollout.plans.canary import stack_settings
 from rollout.plans.drive import Prepared, Recipe, drive
 from rollout.plans.looks import Found, unknown
 from rollout.plans.shared_snapshot import INTERVAL_SECONDS, SharedSnapshot
+from rollout.plans.stack_settings import stack_settings
 from rollout.view.seen import Unknown
 from rollout.view.standing import Deployed, deployed, states
 from rollout.view.vm_state import VmState

@@ -17,7 +17,7 @@ MAY_IMPORT = {
     "emulators": {"emulators"},
     "simulation": {"simulation", "emulators", "fleet", "rehearsal", "startup"}
     | {"broker", "deleter", "listener", "reconciler", "scaleset"},
-    "demo": {"demo", "simulation", "emulators", "fleet", "rehearsal", "startup"},
+    "demo": {"demo", "rollout", "simulation", "emulators", "fleet", "rehearsal", "startup"},
     "rehearsal": {"rehearsal", "fleet", "startup"},
     "rollout": {"rollout", "fleet", "startup", "rehearsal"},
     "functions/pack.py": set(),

@@ -20,6 +20,7 @@ from rollout.engine.run import Run
 from rollout.engine.states import State
 from rollout.exits import Exit
 from rollout.plans import bake
+from rollout.plans.stack_settings import stack_settings
 
 ROOT = Path(__file__).parent.parent.parent.parent
 PROJECT = "iree-oss"
@@ -114,7 +115,7 @@ def test_the_plan_is_the_same_each_time_so_that_a_run_can_be_resumed():
 
 
 def test_a_class_whose_version_pins_a_snapshot_needs_a_base():
-    settings = bake.configured(ROOT, "prod")
+    settings = stack_settings(ROOT, "prod")
     newest = settings.versions[settings.newest_version]
     baked_before = newest.model_copy(update={"images": {**newest.images, "cpu": object()}})
     other = dataclasses.replace(settings, versions={settings.newest_version: baked_before})

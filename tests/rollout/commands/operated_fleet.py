@@ -14,7 +14,7 @@ from demo.rollout_fleet import EmulatedFleet
 from emulators.google.instance import Instance
 from emulators.site import Site
 from rollout.plans import leaving
-from rollout.plans.canary import stack_settings
+from rollout.plans.stack_settings import stack_settings
 
 HOLD, DRAIN = "runner-hold-until", "runner-drain"
 FOR_LONG, OVER = "2999-01-01T00:00:00Z", "2000-01-01T00:00:00Z"

@@ -13,7 +13,7 @@ import pytest
 from demo.rollout_fleet import EmulatedFleet
 from emulators.site import Site
 from rollout.exits import Exit
-from rollout.plans.canary import stack_settings
+from rollout.plans.stack_settings import stack_settings
 from tests.rollout.commands.conftest import NEXT, STABLE
 
 CPU = "presubmit-cpu"

@@ -10,7 +10,7 @@ from demo.rollout_fleet import EmulatedFleet
 from emulators.site import Site
 from rollout.commands.why import _wrapped
 from rollout.exits import Exit
-from rollout.plans.canary import stack_settings
+from rollout.plans.stack_settings import stack_settings
 
 CPU = "presubmit-cpu"
 
